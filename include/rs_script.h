@@ -140,7 +140,7 @@
 //
 // A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
 // the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
-// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+// enforce it: its primary runs a plain EVALSHA, which is not sent again. That a command only reads is your word:
 // nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
 // primary all the same.
 //
@@ -250,11 +250,11 @@
 // way and no thread (see rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
-// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that
-// stands and serves on.
+// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on an open
+// one, which stays in use.
 #define RS_EVENT_AUTH_FAILED 5
 
-// A connection that stands has logged in again.
+// An open connection has logged in again.
 #define RS_EVENT_REAUTHENTICATED 6
 
 // A connection is replaced because the user has changed.
@@ -614,7 +614,7 @@ typedef struct {
 // Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
 //
 // It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing
-// but the connection that it is called for waits, up to the connect time-out and the deadlines of its calls. It may
+// but the connection that it is called for waits, up to the connect timeout and the deadlines of its calls. It may
 // be called for several servers at once, but is not called again for a server while a call for it has neither
 // answered nor returned. It may return first and answer later. It may free the client; it must not let an exception
 // or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for one
@@ -1069,11 +1069,11 @@ rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
 // for tokens that expire, and passwords that are rotated. Sentinels keep their own. With a user or a password in the
 // URL or in these options besides, rs_client_open ends with RS_ERR_INVALID_OPTION. Default: nobody is asked.
 //
-// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
+// Open connections log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
 // when rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there
-// is no answer, the connection serves on, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
+// is no answer, the connection stays in use, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
 // second first, then more seldom, up to once a minute. An answer with another user has the connection replaced by a
-// new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+// new one. A command that waits on a connection of its own (BLPOP) is left as it is.
 //
 // `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it,
 // once, when neither these options nor a client of theirs nor a call of `credentials` needs it any more; may be
@@ -1110,18 +1110,18 @@ rs_status rs_credentials_answer(rs_credentials_request *request,
     RS_NOT_NULL(request);
 
 // Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with
-// RS_ERR_AUTH and this text, and nothing was executed. A connection that stands serves on.
+// RS_ERR_AUTH and this text, and nothing was executed. An open connection stays in use.
 //
 // `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none.
 // Threads: any.
 void rs_credentials_refuse(rs_credentials_request *request,
                            const char *why);
 
-// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them,
+// Asks for credentials again (rs_options_set_credentials) and has every open connection log in with them,
 // between the calls of others: for when a password has been rotated, or is about to be. Returns when all have.
 //
 // Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the
-// connections serve on, and try again by themselves.
+// connections stay in use, and try again by themselves.
 //
 // Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
 // which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the
@@ -1516,7 +1516,7 @@ rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_erro
 //
 // Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been
 // replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to
-// connect; connections that stand go on.
+// connect; open connections go on.
 rs_status rs_options_set_tls_ca_file(rs_options *options,
                                      const char *path,
                                      rs_error **err)

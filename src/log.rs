@@ -57,10 +57,10 @@ pub enum EventKind {
     /// The connection to a server was lost or given up: told when that is noticed, which a client without a call
     /// under way and without a thread (no submitted calls, no futures) does with its next call.
     ConnectionLost = 4,
-    /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one
-    /// that stands and serves on.
+    /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on an
+    /// open one, which stays in use.
     AuthFailed = 5,
-    /// A connection that stands has logged in again.
+    /// An open connection has logged in again.
     Reauthenticated = 6,
     /// A connection is replaced because the user has changed.
     UserChanged = 7,

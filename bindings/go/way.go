@@ -63,8 +63,8 @@ func RouteAll() Route { return Route{kind: C.RS_ROUTE_ALL} }
 
 // CallOptions is what a single call has of its own instead of its client's. How long it may take its context says.
 type CallOptions struct {
-	// ReadOnly: the call only reads. Of a script the server sees to that, as with [Script.CallRO]; of a command you
-	// vouch for it. It is sent again when its reply was lost, and replicas may run it; see ReadFrom.
+	// ReadOnly: the call only reads. Of a script the server sees to that, as with [Script.CallRO]; of a command that is
+	// your word. It is sent again when its reply was lost, and replicas may run it; see ReadFrom.
 	ReadOnly bool
 	// Idempotent: the call may safely run twice, and is sent again when its reply was lost with the connection.
 	Idempotent bool

@@ -19,7 +19,7 @@ use crate::script::Script;
 ///
 /// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
 /// the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
-/// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+/// enforce it: its primary runs a plain EVALSHA, which is not sent again. That a command only reads is your word:
 /// nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
 /// primary all the same.
 ///

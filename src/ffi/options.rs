@@ -235,7 +235,7 @@ pub unsafe extern "C" fn rs_options_set_protocol(
 ///
 /// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been
 /// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to
-/// connect; connections that stand go on.
+/// connect; open connections go on.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(path)
 ///

@@ -62,7 +62,7 @@ private:
 // An item of a pipeline has read_only, idempotent and token alone, a pipeline that is executed all but read_only, a
 // client timeout, read_from and route.
 struct CallOptions {
-    // The call only reads. A script is stopped by the server at its first write; of a command you vouch for it. It is
+    // The call only reads. A script is stopped by the server at its first write; of a command that is your word. It is
     // sent again when its reply was lost, and may be run by replicas: see read_from.
     Flag read_only = false;
 

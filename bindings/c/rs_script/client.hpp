@@ -106,7 +106,7 @@ public:
     Pipeline transaction(std::uint32_t flags = 0) const;
     Result<Pipeline> try_transaction(std::uint32_t flags = 0) const;
 
-    // Asks for credentials again (Options::credentials) and has every connection that stands log in with them.
+    // Asks for credentials again (Options::credentials) and has every open connection log in with them.
     // Returns when all have.
     void reauthenticate() const { try_reauthenticate().value(); }
     Result<void> try_reauthenticate() const {

@@ -48,7 +48,7 @@ struct Credentials {
     std::string password;
     // None: the user `default`.
     std::optional<std::string> username = std::nullopt;
-    // How long they are good for; connections that stand ask again when three quarters of it are over. None: for as
+    // How long they are good for; open connections ask again when three quarters of it are over. None: for as
     // long as a connection lives.
     std::optional<std::chrono::milliseconds> lifetime = std::nullopt;
 };
@@ -177,7 +177,7 @@ public:
         return set(rs_options_set_reconnect_backoff_ms, positive(min), positive(max));
     }
 
-    // How many failed attempts to connect a call lives through; 0: as many as its deadline allows; default 5.
+    // After how many failed attempts to connect a call gives up; 0: not before its deadline; default 5.
     Options &reconnect_attempts(std::size_t attempts) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_reconnect_attempts, attempts);
     }

@@ -71,8 +71,8 @@ export interface ConnectOptions {
     password?: string | Uint8Array | undefined;
     /**
      * Asked for user and password whenever a connection to a server is made, in place of a password that stays the
-     * same: for tokens that expire, and passwords that are rotated. Connections that stand log in again when three
-     * quarters of `lifetime` are over, and with `reauthenticate()`; where that fails they serve on, `authError` is
+     * same: for tokens that expire, and passwords that are rotated. Open connections log in again when three
+     * quarters of `lifetime` are over, and with `reauthenticate()`; where that fails they stay in use, `authError` is
      * told, and it is tried again.
      *
      * `node` is the server, `host:port` or a socket's path; for one server it is not asked again before it has
@@ -359,7 +359,7 @@ export class Client {
      */
     libraryPrune(libraries: readonly Library[], options?: CallOptions): Promise<OfEachNode<string[]>>;
     /**
-     * Asks `credentials` again, and has every connection that stands log in with what it gives; resolves when all
+     * Asks `credentials` again, and has every open connection log in with what it gives; resolves when all
      * have. A ConnectError (`RS_ERR_AUTH`) where one was refused.
      */
     reauthenticate(options?: CallOptions): Promise<void>;
@@ -413,7 +413,7 @@ export interface ConnectionEvents {
     connectError: ConnectionEvent;
     /** A server did not accept user or password. */
     authError: ConnectionEvent;
-    /** A connection that stands has logged in again. */
+    /** An open connection has logged in again. */
     reauthenticated: ConnectionEvent;
     /** A connection is replaced because the user has changed. */
     userChanged: ConnectionEvent;
