@@ -9,8 +9,8 @@
 export type Argument = string | Uint8Array | number | bigint;
 
 /**
- * What comes back. Strings are Buffers where the option `buffers` says so; integers beyond 2^53 are BigInts; nil, and so
- * Lua's `false`, is null, and Lua's `true` is 1; a nested error is a value.
+ * What comes back. Strings are Buffers where the option `buffers` says so; integers beyond 2^53 are BigInts; nil, and
+ * so Lua's `false`, is null, and Lua's `true` is 1; a nested error is a value.
  */
 export type Reply =
     null | string | Buffer | number | bigint | boolean | ScriptError | Reply[] | Map<Reply, Reply> | Set<Reply>;
