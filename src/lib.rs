@@ -73,7 +73,7 @@
 //! - A blocking call does its input and output on the caller's thread. Any number of threads may share a client;
 //!   their calls travel together.
 //! - [`Client::call_async`] and all that end in `_async` give a [`CallFuture`] for any executor: there is no
-//!   runtime behind it. Dropped, it calls its call off.
+//!   runtime behind it. Dropped, it cancels its call.
 //! - [`Client::submit`] ends in a [`Queue`], for programs with an event loop of their own, and for other languages.
 //!
 //! ```

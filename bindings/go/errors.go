@@ -111,7 +111,7 @@ const (
 	ReasonConnectionLost Reason = 2
 	// ReasonCancelled: the context was cancelled.
 	ReasonCancelled Reason = 3
-	// ReasonProtocol: the server sent what is no reply.
+	// ReasonProtocol: the server sent something that is no reply.
 	ReasonProtocol Reason = 4
 	// ReasonClosed: the client was closed.
 	ReasonClosed Reason = 5

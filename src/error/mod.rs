@@ -131,10 +131,10 @@ impl Error {
     /// For a call that its caller has called off.
     pub(crate) fn called_off(sent: bool) -> Self {
         if sent {
-            let text = "the call was called off after it was sent, so the server may have executed it or may yet do so";
+            let text = "the call was cancelled after it was sent, so the server may have executed it or may yet do so";
             Error::indeterminate(Reason::Cancelled, text)
         } else {
-            Error::new(Status::Cancelled, "the call was called off before anything was sent")
+            Error::new(Status::Cancelled, "the call was cancelled before anything was sent")
         }
     }
 

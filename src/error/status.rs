@@ -46,7 +46,7 @@ pub enum Status {
     Auth = 202,
     /// The deadline passed before a byte of the call was sent. Nothing was executed.
     Timeout = 203,
-    /// The caller has called it off before a byte of it was sent. Nothing was executed.
+    /// The caller has cancelled it before a byte of it was sent. Nothing was executed.
     Cancelled = 204,
     /// Bytes were sent and no reply came: the server may have executed the call, or may yet do so.
     Indeterminate = 300,
@@ -182,9 +182,9 @@ pub enum Reason {
     Deadline = 1,
     /// The connection was lost with the call on it.
     ConnectionLost = 2,
-    /// Its caller has called it off.
+    /// Its caller has cancelled it.
     Cancelled = 3,
-    /// The server sent what is no reply.
+    /// The server sent something that is no reply.
     Protocol = 4,
     /// The client was closed.
     Closed = 5,

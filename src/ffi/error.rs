@@ -36,7 +36,7 @@ pub const RS_ERR_TLS: rs_status = 201;
 pub const RS_ERR_AUTH: rs_status = 202;
 /// The deadline passed before anything was sent. Nothing was executed.
 pub const RS_ERR_TIMEOUT: rs_status = 203;
-/// The caller has called it off before anything was sent. Nothing was executed.
+/// The caller has cancelled it before anything was sent. Nothing was executed.
 pub const RS_ERR_CANCELLED: rs_status = 204;
 /// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it,
 /// or may yet.
@@ -90,9 +90,9 @@ pub const RS_ERR_RESOURCES: rs_status = 502;
 pub const RS_REASON_DEADLINE: i32 = 1;
 /// What ended a call: the connection was lost with the call on it.
 pub const RS_REASON_CONNECTION_LOST: i32 = 2;
-/// What ended a call: its caller has called it off.
+/// What ended a call: its caller has cancelled it.
 pub const RS_REASON_CANCELLED: i32 = 3;
-/// What ended a call: the server sent what is no reply.
+/// What ended a call: the server sent something that is no reply.
 pub const RS_REASON_PROTOCOL: i32 = 4;
 /// What ended a call: the client was closed.
 pub const RS_REASON_CLOSED: i32 = 5;

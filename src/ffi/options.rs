@@ -297,7 +297,7 @@ pub unsafe extern "C" fn rs_options_set_tls_server_name(
     unsafe { set(options, err, |options| options.tls_server_name(text(name, "name")?).map(drop)) }
 }
 
-/// True: accept any certificate of anybody. Whoever sits on the way can read and change everything. Default: false.
+/// True: accept any certificate. Anybody on the network path can read and change everything then. Default: false.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(options)
 ///

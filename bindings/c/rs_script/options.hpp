@@ -101,7 +101,7 @@ public:
         if (!handle_) detail::raise(std::bad_alloc());
     }
 
-    // How long connecting may take; above 0; default 5 s.
+    // How long one attempt to connect may take; above 0; default 5 s.
     Options &connect_timeout(std::chrono::milliseconds timeout) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_connect_timeout_ms, positive(timeout));
     }
@@ -161,7 +161,7 @@ public:
         return set_texts(rs_options_set_tls_server_name, name);
     }
 
-    // True: accept any certificate of anybody. Whoever sits on the way can read and change everything.
+    // True: accept any certificate. Anybody on the network path can read and change everything then.
     Options &tls_insecure_skip_verify(bool skip) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_tls_insecure_skip_verify, skip);
     }

@@ -209,10 +209,10 @@
 // What ended a call: the connection was lost with the call on it.
 #define RS_REASON_CONNECTION_LOST 2
 
-// What ended a call: its caller has called it off.
+// What ended a call: its caller has cancelled it.
 #define RS_REASON_CANCELLED 3
 
-// What ended a call: the server sent what is no reply.
+// What ended a call: the server sent something that is no reply.
 #define RS_REASON_PROTOCOL 4
 
 // What ended a call: the client was closed.
@@ -812,7 +812,7 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The deadline passed before anything was sent. Nothing was executed.
 #define RS_ERR_TIMEOUT 203
 
-// The caller has called it off before anything was sent. Nothing was executed.
+// The caller has cancelled it before anything was sent. Nothing was executed.
 #define RS_ERR_CANCELLED 204
 
 // The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it,
@@ -1537,7 +1537,7 @@ rs_status rs_options_set_tls_server_name(rs_options *options,
                                          rs_error **err)
     RS_NOT_NULL(options) RS_NOT_NULL(name);
 
-// True: accept any certificate of anybody. Whoever sits on the way can read and change everything. Default: false.
+// True: accept any certificate. Anybody on the network path can read and change everything then. Default: false.
 rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
                                                   bool skip,
                                                   rs_error **err)
