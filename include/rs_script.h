@@ -1560,8 +1560,9 @@ rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
                                               rs_error **err)
     RS_NOT_NULL(options);
 
-// After how many failed attempts to connect a call gives up; 0: not before its deadline. rs_client_open tries once.
-// Default: 5.
+// After how many failed attempts to connect a call gives up; 0: not before its deadline. In a cluster, and behind
+// sentinels, only an attempt in which no server could be reached counts: as long as one answers, a call waits for a
+// primary until its deadline. rs_client_open tries once. Default: 5.
 rs_status rs_options_set_reconnect_attempts(rs_options *options,
                                             size_t attempts,
                                             rs_error **err)

@@ -363,8 +363,9 @@ pub unsafe extern "C" fn rs_options_set_reconnect_backoff_ms(
     }
 }
 
-/// After how many failed attempts to connect a call gives up; 0: not before its deadline. rs_client_open tries once.
-/// Default: 5.
+/// After how many failed attempts to connect a call gives up; 0: not before its deadline. In a cluster, and behind
+/// sentinels, only an attempt in which no server could be reached counts: as long as one answers, a call waits for a
+/// primary until its deadline. rs_client_open tries once. Default: 5.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(options)
 ///
