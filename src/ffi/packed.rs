@@ -100,8 +100,8 @@ pub const RS_PACKED_COST: u8 = 8;
 ///            u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
-/// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
-/// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+/// for a buffer of another form (also for flags that are not known, and for anything but 0 where 0 is demanded),
+/// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(queue)
 ///

@@ -90,7 +90,9 @@ pub(super) unsafe fn pipeline_of<'a>(pipeline: *mut rs_pipeline) -> Result<&'a m
 /// Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 ///
 /// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
-/// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
+/// for what would change the shared connection or keep the items behind it waiting; in a cluster RS_ERR_CROSS_SLOT,
+/// also for an item of a transaction with keys in another slot, and RS_ERR_NO_ROUTE; RS_ERR_NO_MEMORY. The pipeline
+/// stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(argv)
 ///
@@ -119,7 +121,8 @@ pub unsafe extern "C" fn rs_pipeline_command(
 /// and may be freed at once. No input or output takes place.
 ///
 /// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
-/// RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
+/// RS_ERR_NOT_READ_ONLY, in a cluster RS_ERR_CROSS_SLOT as with rs_pipeline_command, RS_ERR_NO_MEMORY. The pipeline
+/// stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(script)
 ///

@@ -308,8 +308,8 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 /// with rs_script_call; all copied.
 ///
 /// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
-/// or the queue is closed, and what is wrong with the arguments.
-/// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
+/// or the queue is closed, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES, and what is wrong with the arguments. The
+/// completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(script) RS_NOT_NULL(queue)
 ///

@@ -1707,8 +1707,8 @@ rs_status rs_options_set_log(rs_options *options,
 //            u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
-// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
-// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+// for a buffer of another form (also for flags that are not known, and for anything but 0 where 0 is demanded),
+// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES. Threads: any.
 RS_NODISCARD
 rs_status rs_client_submit_packed(rs_client *client,
                                   size_t numscripts,
@@ -1782,7 +1782,9 @@ rs_status rs_pipeline_new(rs_client *client,
 // Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 //
 // `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
-// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
+// for what would change the shared connection or keep the items behind it waiting; in a cluster RS_ERR_CROSS_SLOT,
+// also for an item of a transaction with keys in another slot, and RS_ERR_NO_ROUTE; RS_ERR_NO_MEMORY. The pipeline
+// stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               size_t argc,
@@ -1796,7 +1798,8 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
 // and may be freed at once. No input or output takes place.
 //
 // `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
-// RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
+// RS_ERR_NOT_READ_ONLY, in a cluster RS_ERR_CROSS_SLOT as with rs_pipeline_command, RS_ERR_NO_MEMORY. The pipeline
+// stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const rs_script *script,
@@ -1971,8 +1974,8 @@ rs_status rs_queue_dispatch(rs_queue *queue,
 // with rs_script_call; all copied.
 //
 // Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
-// or the queue is closed, and what is wrong with the arguments.
-// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
+// or the queue is closed, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES, and what is wrong with the arguments. The
+// completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 RS_NODISCARD
 rs_status rs_script_submit(const rs_script *script,
                            rs_client *client,
@@ -2088,7 +2091,7 @@ void rs_reply_free(rs_reply *reply);
 // bytes, any; copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with
 // rs_script_free; NULL on failure; `script` not NULL. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NO_MEMORY. Threads: any.
 RS_NODISCARD
 rs_status rs_script_register(rs_client *client,
                              const char *lua,
