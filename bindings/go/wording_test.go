@@ -3,6 +3,7 @@
 package rsscript_test
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -39,7 +40,7 @@ func TestErrorsSpeakOfGo(t *testing.T) {
 		"WithCallTimeout: ":                     of(rsscript.WithCallTimeout(0)),
 		"WithSilenceTimeout: ":                  of(rsscript.WithSilenceTimeout(0)),
 		"WithConnectTimeout: ":                  of(rsscript.WithConnectTimeout(-time.Second)),
-		"WithProtocol: it is neither RESP2 nor": of(rsscript.WithProtocol(4)),
+		"WithProtocol: must be ProtocolAuto, ":  of(rsscript.WithProtocol(4)),
 		"WithReadFrom: must be Primary, ":       of(rsscript.WithReadFrom(9)),
 		"WithMaxReplyDepth: ":                   of(rsscript.WithMaxReplyDepth(1)),
 		"WithMaxReplyBytes: ":                   of(rsscript.WithMaxReplyBytes(1)),
@@ -73,6 +74,11 @@ func TestErrorsSpeakOfGo(t *testing.T) {
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) || nameInC.MatchString(err.Error()) {
 			t.Errorf("%q, not %q", err, want)
+		}
+	}
+	for _, err := range []error{of(rsscript.WithProtocol(4)), of(rsscript.WithReadFrom(9))} {
+		if !errors.Is(err, rsscript.ErrInvalidOption) {
+			t.Errorf("%q is no invalid option", err)
 		}
 	}
 }
