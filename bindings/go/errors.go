@@ -57,7 +57,8 @@ const (
 	// ErrReplyLimit: the reply went over a limit of the options; the connection was closed. The server may have
 	// executed the call.
 	ErrReplyLimit Status = 301
-	// ErrNotReplicated: the call was executed, but up to the deadline too few replicas had it.
+	// ErrNotReplicated: the call was executed, but up to the deadline too few replicas had it: it is lost if the primary
+	// dies now. [Error.Indeterminate] is true then.
 	ErrNotReplicated Status = 302
 	// ErrServer: the server, or the script, answered with an error.
 	ErrServer Status = 400

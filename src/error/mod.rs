@@ -391,7 +391,8 @@ impl Error {
         self.0.reason == Reason::Deadline
     }
 
-    /// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+    /// Whether the call may have been executed, or may yet be, without this side ever learning of it; also where it was
+    /// executed and may be lost again ([`Status::NotReplicated`]).
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

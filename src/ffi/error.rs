@@ -175,7 +175,8 @@ pub unsafe extern "C" fn rs_error_server_code(error: *const rs_error) -> *const 
     guard_value(c"".as_ptr(), || unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.code.as_ptr()))
 }
 
-/// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+/// Whether the call may have been executed, or may yet be, without this side ever learning of it; also where it was
+/// executed and may be lost again (RS_ERR_NOT_REPLICATED).
 ///
 /// NULL: false. Errors: none.
 ///

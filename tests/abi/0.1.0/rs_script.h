@@ -1148,7 +1148,8 @@ const char *rs_error_message(const rs_error *error);
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_server_code(const rs_error *error);
 
-// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+// Whether the call may have been executed, or may yet be, without this side ever learning of it; also where it was
+// executed and may be lost again (RS_ERR_NOT_REPLICATED).
 //
 // NULL: false. Errors: none.
 bool rs_error_is_indeterminate(const rs_error *error);
