@@ -33,7 +33,8 @@ pub enum Status {
     /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with
     /// [`Status::Indeterminate`].
     Closed = 107,
-    /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
+    /// The command's keys are not known, or it concerns one server of several: name a route. Or no server has the
+    /// address of the route. Nothing was sent.
     NoRoute = 108,
     /// The queue holds as many calls as it may, or as many blocking calls are in flight as may be. Nothing was sent.
     QueueFull = 109,

@@ -19,10 +19,10 @@ pub const RS_ERR_CROSS_SLOT: rs_status = 104;
 pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
 /// The client or queue was made before fork(), by the parent process. Nothing was sent.
 pub const RS_ERR_FORKED: rs_status = 106;
-/// The client is closed or was freed. Nothing of the call was sent.
+/// The client is closed or was freed, or the queue is closed. Nothing of the call was sent.
 pub const RS_ERR_CLOSED: rs_status = 107;
-/// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
-/// one of the RS_ROUTE_ numbers. Nothing was sent.
+/// In a cluster: the command's keys are not known to this library, or it concerns one server of several: name a route,
+/// one of the RS_ROUTE_ numbers. Or no server has the address of the route. Nothing was sent.
 pub const RS_ERR_NO_ROUTE: rs_status = 108;
 /// The queue holds as many calls as it may, or as many blocking calls are in flight as rs_options_set_max_in_flight
 /// allows. Nothing was sent.

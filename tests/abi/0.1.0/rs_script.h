@@ -788,11 +788,11 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The client or queue was made before fork(), by the parent process. Nothing was sent.
 #define RS_ERR_FORKED 106
 
-// The client is closed or was freed. Nothing of the call was sent.
+// The client is closed or was freed, or the queue is closed. Nothing of the call was sent.
 #define RS_ERR_CLOSED 107
 
-// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
-// one of the RS_ROUTE_ numbers. Nothing was sent.
+// In a cluster: the command's keys are not known to this library, or it concerns one server of several: name a route,
+// one of the RS_ROUTE_ numbers. Or no server has the address of the route. Nothing was sent.
 #define RS_ERR_NO_ROUTE 108
 
 // The queue holds as many calls as it may, or as many blocking calls are in flight as rs_options_set_max_in_flight
