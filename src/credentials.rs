@@ -44,7 +44,7 @@ impl Credentials {
         self
     }
 
-    /// How long they are good for from now on: connections that stand ask again and log in anew when three quarters
+    /// How long they are good for from now on: open connections ask again and log in anew when three quarters
     /// of it are over. A second at the least.
     ///
     /// ```

@@ -37,7 +37,7 @@ use crate::times::LONGEST_WAIT;
 ///
 /// - **Deadline**: that of the client ([`Client::with_timeout`]), or [`CallFuture::timeout`]; counted from the
 ///   first poll, and kept by the library. No timer of the executor's is needed.
-/// - **Dropped** before its end, the call is called off at once: of one that was not sent nothing is; one that
+/// - **Dropped** before its end, the call is cancelled at once. One that was not sent never is; one that
 ///   was sent may be executed, and its late reply is given to nobody else. The connection goes on, with all
 ///   other calls on it. A command that waits, such as BLPOP, is given up on the server too. What became of the
 ///   call is told by [`CallFuture::cancel`].
@@ -145,7 +145,7 @@ impl<T> CallFuture<T> {
         CallFuture { call: self.call, value: PhantomData }
     }
 
-    /// Calls it off; whether it was still under way. The future has its end then: with [`Status::Cancelled`]
+    /// Cancels it; whether it was still under way. The future has its end then: with [`Status::Cancelled`]
     /// where nothing was sent, with [`Status::Indeterminate`] where the server may have executed it or may yet
     /// do so. One that had ended before keeps that end.
     ///

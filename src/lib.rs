@@ -10,7 +10,8 @@
 //!   prepare, and nothing to do when the server loses its cache.
 //! - A call is executed at most once. When its reply is lost, the [`Error`] says so
 //!   ([`Error::is_indeterminate`]) and the call is not sent again, unless the script is
-//!   [idempotent](Script::idempotent) or the call [read-only](Client::call_read_only).
+//!   [idempotent](Script::idempotent), the call [read-only](Client::call_read_only), or the script one whose calls
+//!   [happen once](Script::once).
 //! - Every call has a deadline, and ends by it.
 //! - The same calls work on a single server, a cluster, replicas and behind Sentinel: the URL decides.
 //!
@@ -72,7 +73,7 @@
 //! - A blocking call does its input and output on the caller's thread. Any number of threads may share a client;
 //!   their calls travel together.
 //! - [`Client::call_async`] and all that end in `_async` give a [`CallFuture`] for any executor: there is no
-//!   runtime behind it. Dropped, it calls its call off.
+//!   runtime behind it. Dropped, it cancels its call.
 //! - [`Client::submit`] ends in a [`Queue`], for programs with an event loop of their own, and for other languages.
 //!
 //! ```

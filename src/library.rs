@@ -51,8 +51,8 @@ if type(r)=='table' and type(r.err)=='string' then r.err=Z(r.err,'%z',' ')..' sc
 /// functions are called like scripts.
 ///
 /// Making one does no I/O. It is loaded when the server does not have it, in the same write as the first call
-/// of one of its functions; so nobody has to deploy it, and new primaries, moved slots, FUNCTION FLUSH and
-/// restarts without persistence are nobody's business either. Redis and Valkey from 7.0 on; elsewhere
+/// of one of its functions; so nobody has to deploy it, and nothing has to be done after a failover, a moved slot,
+/// FUNCTION FLUSH or a restart without persistence. Redis and Valkey from 7.0 on; elsewhere
 /// [`Status::NotSupported`](crate::Status::NotSupported).
 ///
 /// | | [`Library::pinned`] | [`Library::named`] |
@@ -100,7 +100,7 @@ pub struct Library {
 
 impl Library {
     /// A library whose code is part of its name: a digest of the source is put behind the library's name and
-    /// behind those of its functions, so a name means one code, on every server and for ever. Two versions
+    /// behind those of its functions, so a name always means the same code, on every server. Two versions
     /// live side by side, and each program calls its own.
     ///
     /// The source is Lua, and its first line `#!lua name=...`. An error that a function returns

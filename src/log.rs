@@ -25,11 +25,12 @@ use crate::threads::{self, Place};
 #[repr(i32)]
 #[non_exhaustive]
 pub enum LogLevel {
-    /// Something failed; calls may have failed with it.
+    /// An attempt to connect has failed; calls may have failed with it.
     Error = 1,
-    /// Something failed and was mended.
+    /// The client goes on, but something is wrong: a connection was lost, a login could not be renewed, a server evicts
+    /// tokens.
     Warning = 2,
-    /// A connection came or went.
+    /// A connection was made, or something about the servers has changed.
     Info = 3,
 }
 
@@ -56,10 +57,10 @@ pub enum EventKind {
     /// The connection to a server was lost or given up: told when that is noticed, which a client without a call
     /// under way and without a thread (no submitted calls, no futures) does with its next call.
     ConnectionLost = 4,
-    /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one
-    /// that stands and serves on.
+    /// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on an
+    /// open one, which stays in use.
     AuthFailed = 5,
-    /// A connection that stands has logged in again.
+    /// An open connection has logged in again.
     Reauthenticated = 6,
     /// A connection is replaced because the user has changed.
     UserChanged = 7,

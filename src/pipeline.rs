@@ -44,7 +44,7 @@ pub struct Pipeline {
 }
 
 impl Client {
-    /// A pipeline: an item that fails does not hinder the others. Other callers' calls may run in between.
+    /// A pipeline: an item that fails does not stop the others. Other callers' calls may run in between.
     ///
     /// [Pipelining](https://redis.io/docs/latest/develop/using-commands/pipelining/)
     ///
@@ -320,11 +320,11 @@ impl Pipeline {
     /// its element; see [`ReplyRef::as_error`](crate::ReplyRef::as_error). The pipeline is empty afterwards, also
     /// when this fails.
     ///
-    /// It is never sent a second time once bytes of it were sent, unless every item is a script call that is
-    /// read-only, idempotent or once per token. When the connection is lost half-way the error is
-    /// [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there; likewise
-    /// [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is [`Status::TransactionAborted`] or
-    /// [`Status::Compile`], and nothing of it ran.
+    /// Beyond what a server provably did not run, nothing is sent a second time once bytes of it were sent, unless
+    /// every item is a script call that is read-only, idempotent or once per token. When the connection is lost
+    /// half-way the error is [`Status::Indeterminate`], and [`Pipeline::arrived`] has the replies up to there;
+    /// likewise [`Status::ReplyLimit`]. A transaction that the server refuses as a whole is
+    /// [`Status::TransactionAborted`] or [`Status::Compile`], and nothing of it ran.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

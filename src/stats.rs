@@ -18,7 +18,8 @@ use crate::session::Counters;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+    /// Calls sent: commands, scripts and pipelines, those sent a second time counted again, the handshakes, and what
+    /// the library asks servers for itself.
     pub calls: u64,
     /// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued
     /// later makes the next one. So calls that travel together share one, and a call made when all before it have
@@ -29,11 +30,11 @@ pub struct Stats {
     pub bytes_sent: u64,
     /// Bytes received, after decryption.
     pub bytes_received: u64,
-    /// SCRIPT LOADs sent of the library's own accord.
+    /// SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord.
     pub script_loads: u64,
-    /// Scripts loaded and sent again because the server had lost them.
+    /// Scripts and functions loaded and sent again because the server had lost them.
     pub noscript_repairs: u64,
-    /// Connections opened after the first, of each server.
+    /// Connections opened after the first one to each server, those of commands that wait not counted.
     pub reconnects: u64,
     /// MOVED and ASK redirections followed.
     pub redirects: u64,

@@ -200,3 +200,72 @@ fn what_a_call_has_of_its_own_is_no_function_of_its_own() {
         |name: &&&str| name.ends_with("_ro") || name.contains("_with") || name.contains("_idempotent");
     assert_eq!(functions.iter().filter(twins).collect::<Vec<_>>(), [&"rs_status rs_client_with"]);
 }
+
+/// The names of this library in its comments that it does not have: renamed, or never there.
+fn unknown_names(header: &str) -> Vec<&str> {
+    // The project's own, and what functions say of a number that has no name.
+    const OTHERS: [&str; 5] = ["rs_script", "RS_SCRIPT_HEADER", "RS_ERR_UNKNOWN", "RS_REASON_UNKNOWN", "RS_"];
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let names = |text| {
+        str::split(text, move |c| !is_name(c))
+            .filter(|name| name.starts_with("rs_") || name.starts_with("RS_"))
+    };
+    let code: Vec<&str> = header.lines().map(|line| line.split("//").next().unwrap_or_default()).collect();
+    let declared: Vec<&str> = code.iter().flat_map(|line| names(*line)).collect();
+    let comments = header.lines().filter_map(|line| line.split_once("//").map(|(_, comment)| comment));
+    let is_unknown = |name: &&str| {
+        let is_beginning = name.ends_with('_') && declared.iter().any(|known| known.starts_with(*name));
+        !OTHERS.contains(name) && !declared.contains(name) && !is_beginning
+    };
+    comments.flat_map(names).filter(is_unknown).collect()
+}
+
+#[test]
+fn what_a_comment_names_is_there() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    assert_eq!(unknown_names(&header), [] as [&str; 0]);
+    let changed = header.replacen("see rs_queue.", "see rs_queues.", 1);
+    assert_eq!(unknown_names(&changed), ["rs_queues"]);
+}
+
+#[test]
+fn no_line_is_longer_than_120_columns() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    let long: Vec<_> = header.lines().filter(|line| line.chars().count() > 120).collect();
+    assert_eq!(long, [] as [&str; 0]);
+}
+
+/// The functions that refuse a handle that is NULL, and do not have Clang warn of it.
+fn without_warning(header: &str) -> Vec<String> {
+    // A script or library needs no client, and no reply or error is none that tells of a failure.
+    const MAY_BE_NULL: [&str; 4] =
+        ["rs_script_register", "rs_library_register", "rs_reply_error", "rs_error_status"];
+    let code: Vec<&str> = header.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let code = code.join(" ");
+    let (mut missing, mut seen) = (Vec::new(), 0);
+    for function in code.split("rs_status rs_").skip(1) {
+        let Some((declaration, _)) = function.split_once(';') else { continue };
+        let (name, rest) = declaration.split_once('(').unwrap_or((declaration, ""));
+        let first = rest.split([',', ')']).next().unwrap_or_default();
+        let Some((kind, parameter)) = first.rsplit_once('*') else { continue };
+        if !kind.trim_start_matches("const ").starts_with("rs_")
+            || MAY_BE_NULL.contains(&&*format!("rs_{name}"))
+        {
+            continue;
+        }
+        seen += 1;
+        if !declaration.contains(&format!("RS_NOT_NULL({parameter})")) {
+            missing.push(format!("{name}({parameter})"));
+        }
+    }
+    assert!(seen > 60, "{seen}");
+    missing
+}
+
+#[test]
+fn clang_warns_where_a_handle_must_not_be_null() {
+    let header = fs::read_to_string(root().join("include/rs_script.h")).expect("the header");
+    assert_eq!(without_warning(&header), [] as [&str; 0]);
+    let changed = header.replacen("RS_NOT_NULL(options)", "", 1);
+    assert_eq!(without_warning(&changed).len(), 1);
+}

@@ -16,7 +16,7 @@
 //           Dispatcher::Driver::own_thread on that one. A future may be waited for on any other thread meanwhile. To
 //           go on elsewhere, end the call in a function that posts there.
 // DEADLINES Each call has its client's, or the timeout in its CallOptions; it ends by then, whoever waits.
-// CANCEL    Dispatcher::cancel ends a call at once. A coroutine that waits is not called off by being destroyed: its
+// CANCEL    Dispatcher::cancel ends a call at once. A coroutine that waits is not cancelled by being destroyed: its
 //           call goes on without it.
 // THROWING  What a function throws leaves run_once or run, after all completions that were taken out have been handed
 //           over; if several throw, the first. On the Dispatcher's own thread there is nobody to catch it: it ends the

@@ -40,7 +40,8 @@ func newNativeClient(pointer *C.rs_client) *nativeClient {
 // redis+cluster://[[user]:password@]host[:port],host[:port],..., or the primary of a service behind sentinels as
 // redis+sentinel://[[user]:password@]host[:port],.../service[/database].
 //
-// When the context ends first, Open returns at once and the attempt is given up at the connect timeout at the latest.
+// Each server that the URL names is tried once, for no longer than the connect timeout. When the context ends first,
+// Open returns at once, and the attempt goes on unseen until it ends or its time is over.
 // The client must be closed with [Client.Close].
 func Open(ctx context.Context, url string, options ...Option) (*Client, error) {
 	if err := checkVersion(uint32(C.rs_version_number())); err != nil {
@@ -124,7 +125,8 @@ func (c *Client) Close() error {
 // refused: a [time.Time] or [time.Duration], of which the caller says what is to be sent, and nil.
 //
 // Commands that would change the connection under other callers (MULTI, WATCH, SUBSCRIBE, SELECT, ...) are refused
-// with [ErrCommandRefused]. A command is never sent twice.
+// with [ErrCommandRefused]. A command is sent again only when the server provably did not run it, as after a
+// redirection. [Client.DoWith] makes one that may run twice.
 func (c *Client) Do(ctx context.Context, args ...any) Result {
 	return c.command(ctx, &CallOptions{}, args)
 }
@@ -144,7 +146,8 @@ func (c *Client) command(ctx context.Context, options *CallOptions, args []any) 
 
 // Stats is what a client has done since it was opened, over all its connections.
 type Stats struct {
-	// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+	// Calls sent: commands, scripts and pipelines, those sent a second time counted again, the handshakes, and what the
+	// library asks servers for itself.
 	Calls uint64
 	// RoundTrips is bursts of writing to a socket. Calls that travel together share one; a call made when all before
 	// it have ended adds exactly one each time that something of it is sent, a pipeline of more than 256 KiB several.
@@ -153,11 +156,11 @@ type Stats struct {
 	BytesSent uint64
 	// BytesReceived is after decryption.
 	BytesReceived uint64
-	// ScriptLoads is the SCRIPT LOADs sent of the library's own accord.
+	// ScriptLoads is the SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord.
 	ScriptLoads uint64
-	// NoScriptRepairs is scripts loaded and sent again because the server had lost them.
+	// NoScriptRepairs is scripts and functions loaded and sent again because the server had lost them.
 	NoScriptRepairs uint64
-	// Reconnects is connections opened after the first.
+	// Reconnects is connections opened after the first one to each server, those of commands that wait not counted.
 	Reconnects uint64
 	// Redirects is MOVED and ASK redirections followed.
 	Redirects uint64

@@ -36,7 +36,7 @@ type Credentials struct {
 	Username string
 	// Password is the password, or a token in its place; any bytes.
 	Password string `json:"-"`
-	// Lifetime is how long they are good for from now on, such as time.Until(token.Expiry): connections that stand
+	// Lifetime is how long they are good for from now on, such as time.Until(token.Expiry): open connections
 	// ask again when three quarters of it are over. A second at the least; 0: for as long as a connection lives.
 	Lifetime time.Duration
 }
@@ -53,9 +53,9 @@ func (c Credentials) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(
 // password that stays the same. Sentinels keep their own, see [WithSentinelAuth]. With a user or a password in the
 // URL or in the options besides, Open ends with [ErrInvalidOption].
 //
-// Connections that stand log in again when their credentials are due ([Credentials].Lifetime), and with
+// Open connections log in again when their credentials are due ([Credentials].Lifetime), and with
 // [Client.Reauthenticate]. AUTH goes between the calls of others then. Where it is refused, or there are no
-// credentials, the connection serves on, [WithLog] tells of it at [slog.LevelWarn], and it is tried again: after a
+// credentials, the connection stays in use, [WithLog] tells of it at [slog.LevelWarn], and it is tried again: after a
 // second first, then more seldom, up to once a minute. With another user a connection is replaced by a new one.
 //
 // ask is given the server, host:port or a socket's path. It may block, up to the connect timeout
@@ -77,7 +77,7 @@ func WithCredentials(ask func(ctx context.Context, node string) (Credentials, er
 	}
 }
 
-// Reauthenticate has the function of [WithCredentials] asked again, and every connection that stands log in with what
+// Reauthenticate has the function of [WithCredentials] asked again, and every open connection log in with what
 // it gives: for when a password has been rotated, or is about to be. It returns when all have.
 //
 // The error is [ErrAuth] where a server has refused the login or there was nothing to log in with; connections serve

@@ -5,8 +5,8 @@
 // whether it ran; see [Error].
 //
 // A client is shared by any number of goroutines: their calls travel together, over one connection to each server. No
-// thread waits for a call; a client waits for its connections in Go's own poller, and has no thread but one for a
-// look-up of a host name, as long as that lasts.
+// thread waits for a call: a client waits for its connections in Go's own poller. It has threads only for looking up a
+// host name, as long as that lasts, and for [WithCredentials].
 //
 // [Open] connects to a server, a cluster, or what is behind sentinels, with TLS where the URL says so; [WithLog]
 // tells a [log/slog.Logger] of connections made, lost and refused.

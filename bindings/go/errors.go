@@ -35,13 +35,13 @@ const (
 	ErrForked Status = 106
 	// ErrClosed: the client is closed. Nothing of the call was sent.
 	ErrClosed Status = 107
-	// ErrNoRoute: a cluster command that concerns one server of several; see [Client.WithRouteKey] and its
-	// neighbours. Nothing was sent.
+	// ErrNoRoute: in a cluster, the command's keys are not known to the library, or it concerns one server of several;
+	// see [Client.WithRouteKey] and its neighbours. Nothing was sent.
 	ErrNoRoute Status = 108
 	// ErrQueueFull: as many calls are in flight as [WithMaxInFlight] allows, and by [WithFailWhenFull] none waits for
 	// that to change. Nothing was sent.
 	ErrQueueFull Status = 109
-	// ErrConnect: no connection. Nothing was executed.
+	// ErrConnect: no connection, or no descriptors left for one ([ReasonResources]). Nothing was executed.
 	ErrConnect Status = 200
 	// ErrTLS: the TLS handshake failed. Nothing was executed.
 	ErrTLS Status = 201
@@ -57,7 +57,8 @@ const (
 	// ErrReplyLimit: the reply went over a limit of the options; the connection was closed. The server may have
 	// executed the call.
 	ErrReplyLimit Status = 301
-	// ErrNotReplicated: the call was executed, but up to the deadline too few replicas had it.
+	// ErrNotReplicated: the call was executed, but up to the deadline too few replicas had it: it is lost if the primary
+	// dies now. [Error.Indeterminate] is true then.
 	ErrNotReplicated Status = 302
 	// ErrServer: the server, or the script, answered with an error.
 	ErrServer Status = 400
@@ -73,7 +74,8 @@ const (
 	ErrBusy Status = 404
 	// ErrTransactionAborted: the transaction was refused or aborted as a whole. Nothing in it was executed.
 	ErrTransactionAborted Status = 405
-	// ErrNotSupported: the server, or the native library, lacks what was asked for.
+	// ErrNotSupported: the server, or the native library, lacks what was asked for, or the server is not what the URL
+	// says (no cluster, no sentinel). Nothing was executed.
 	ErrNotSupported Status = 406
 	// ErrNotServed: up to the deadline no server of the cluster ran the call. It was not executed.
 	ErrNotServed Status = 407
@@ -84,11 +86,13 @@ const (
 	// ErrTokenMismatch: another script, or other keys or arguments, were called with the token before. This call was
 	// not executed.
 	ErrTokenMismatch Status = 410
-	// ErrReplyNotKept: the call was executed before, and its reply was too long to be kept.
+	// ErrReplyNotKept: the call was executed, by an attempt before this one or by an earlier call with its token, and
+	// its reply was too long to be kept.
 	ErrReplyNotKept Status = 411
 	// ErrInternal: a defect of this library. Whether the call was executed is not known.
 	ErrInternal Status = 500
-	// ErrNoMemory: there is no memory for the reply. The server may have executed the call.
+	// ErrNoMemory: there is no memory for the call, and nothing of it was sent; or there is none for its reply, and the
+	// server may have executed it. [Error.NotExecuted] tells which.
 	ErrNoMemory Status = 501
 	// ErrResources: the system has no descriptors or threads left. Nothing was sent.
 	ErrResources Status = 502
@@ -108,7 +112,7 @@ const (
 	ReasonConnectionLost Reason = 2
 	// ReasonCancelled: the context was cancelled.
 	ReasonCancelled Reason = 3
-	// ReasonProtocol: the server sent what is no reply.
+	// ReasonProtocol: the server sent something that is no reply.
 	ReasonProtocol Reason = 4
 	// ReasonClosed: the client was closed.
 	ReasonClosed Reason = 5
@@ -142,7 +146,8 @@ var ErrNil = errors.New("rsscript: the reply is nil")
 type Error struct {
 	// Status is its kind.
 	Status Status
-	// Message says what happened. It never holds a password or the text of a script.
+	// Message says what happened. It never holds a password. It may hold the server's own text, and that may quote a
+	// piece of a script that does not compile, or what a script has put into its error.
 	Message string
 	// ServerCode is the first word of the server's error text, such as WRONGTYPE; empty when the server did not answer.
 	ServerCode string

@@ -33,7 +33,7 @@ type ScriptStats struct {
 	Name string
 	// Calls that have ended, items of pipelines and transactions among them.
 	Calls uint64
-	// Loads is the SCRIPT LOADs of it that were sent.
+	// Loads is the SCRIPT LOADs of it that were sent, or the FUNCTION LOADs of its library.
 	Loads uint64
 	// Repairs is how often it was sent again because a server had lost it.
 	Repairs uint64

@@ -98,8 +98,8 @@ func milliseconds(d time.Duration) C.uint64_t {
 	return C.uint64_t(max(0, (d+time.Millisecond-1)/time.Millisecond))
 }
 
-// WithConnectTimeout is how long connecting may take: name look-up, TCP, TLS and handshake together. Default: 5 s, or
-// what is left up to the deadline of Open's context.
+// WithConnectTimeout is how long one attempt to connect may take: name look-up, TCP, TLS and handshake together.
+// Default: 5 s, or what is left up to the deadline of Open's context.
 func WithConnectTimeout(timeout time.Duration) Option {
 	return func(s *settings) *Error {
 		s.connectTimeout = timeout
@@ -230,7 +230,7 @@ func WithTLSServerName(name string) Option {
 	}
 }
 
-// WithTLSInsecureSkipVerify accepts any certificate of anybody. Whoever sits on the way can read and change everything.
+// WithTLSInsecureSkipVerify accepts any certificate. Anybody on the network path can read and change everything then.
 func WithTLSInsecureSkipVerify() Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -258,8 +258,8 @@ func WithReconnectBackoff(shortest, longest time.Duration) Option {
 	}
 }
 
-// WithReconnectAttempts is how many failed attempts to connect a call lives through; 0: as many as its deadline
-// allows. Default: 5.
+// WithReconnectAttempts is after how many failed attempts to connect a call gives up; 0: not before its deadline. Open
+// tries each server once. Default: 5.
 func WithReconnectAttempts(attempts uint32) Option {
 	return func(s *settings) *Error {
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
@@ -401,8 +401,8 @@ func WithFailWhenFull() Option {
 	}
 }
 
-// WithLog tells logger of connections: those made and what a cluster's primaries are at [slog.LevelInfo], those lost
-// at [slog.LevelWarn], attempts that failed at [slog.LevelError]. Messages never hold a password, a key, an argument
+// WithLog tells logger of connections: those made and what changes about the servers at [slog.LevelInfo], those lost
+// and logins that could not be renewed at [slog.LevelWarn], attempts that failed at [slog.LevelError]. Messages never hold a password, a key, an argument
 // or a script. Default, and nil: nobody is told.
 //
 // The logger is called on a goroutine of its own, for one event at a time and in their order, with the time at which

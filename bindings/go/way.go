@@ -37,7 +37,8 @@ const (
 )
 
 // Route says where calls without keys go in a cluster, and commands whose keys are not known; keys go before it. The
-// zero value is the client's own route, and on a client of a single server none changes anything.
+// zero value is the client's own route. On a client of a single server every route leads there, and with [RouteAll] the
+// reply is a map all the same.
 type Route struct {
 	kind C.int32_t
 	to   string
@@ -62,8 +63,8 @@ func RouteAll() Route { return Route{kind: C.RS_ROUTE_ALL} }
 
 // CallOptions is what a single call has of its own instead of its client's. How long it may take its context says.
 type CallOptions struct {
-	// ReadOnly: the call only reads. Of a script the server sees to that, as with [Script.CallRO]; of a command you
-	// vouch for it. It is sent again when its reply was lost, and replicas may run it; see ReadFrom.
+	// ReadOnly: the call only reads. Of a script the server sees to that, as with [Script.CallRO]; of a command that is
+	// your word. It is sent again when its reply was lost, and replicas may run it; see ReadFrom.
 	ReadOnly bool
 	// Idempotent: the call may safely run twice, and is sent again when its reply was lost with the connection.
 	Idempotent bool
@@ -135,8 +136,9 @@ func (p *Pipeline) CallWith(options CallOptions, script *Script, keys []string, 
 	return p.call(script, flags, options.Token, keys, args)
 }
 
-// ExecWith is [Pipeline.Exec] with options of this call's own: ReadFrom, Route, and Token, one for all items, which
-// then must all be calls of scripts that have [Once]: each gets a token that comes from it, by its place.
+// ExecWith is [Pipeline.Exec] with options of this call's own: ReadFrom, Route, and Token, one for all items: each call
+// of a script that has [Once] gets a token that comes from it, by its place, but those that have their own. There has
+// to be one such call, and all other items have to be ReadOnly or Idempotent.
 func (p *Pipeline) ExecWith(ctx context.Context, options CallOptions) ([]Result, error) {
 	if options.flags() != 0 {
 		p.appended(refused(ErrInvalidArgument,

@@ -10,7 +10,7 @@ import "strings"
 var namesInGo = strings.NewReplacer(
 	"RS_SCRIPT_IDEMPOTENT", "Idempotent", "RS_SCRIPT_ONCE", "Once", "RS_SCRIPT_AS_FUNCTION", "AsFunction",
 	"RS_LIBRARY_NAMED", "Named", "RS_LIBRARY_ONCE", "Once",
-	"protocol is no RS_PROTOCOL_ number", "WithProtocol: it is neither RESP2 nor RESP3",
+	"must be one of the RS_PROTOCOL_ numbers", "must be ProtocolAuto, RESP2 or RESP3",
 	"must be one of the RS_READ_FROM_ numbers", "must be Primary, PreferReplica or Replica",
 	"is none of the RS_READ_FROM_ numbers", "is none of Primary, PreferReplica and Replica",
 	"wait_timeout_ms", "WaitTimeout", "wait_replicas", "WaitReplicas",

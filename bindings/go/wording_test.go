@@ -3,6 +3,7 @@
 package rsscript_test
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -36,43 +37,48 @@ func TestErrorsSpeakOfGo(t *testing.T) {
 	_, slot := client.WithRouteSlot(20000)
 	twice := client.Library(functions, rsscript.Once{}, rsscript.Named).Function("count").Call(ctx, nil).Err()
 	for want, err := range map[string]error{
-		"WithCallTimeout: ":                     of(rsscript.WithCallTimeout(0)),
-		"WithSilenceTimeout: ":                  of(rsscript.WithSilenceTimeout(0)),
-		"WithConnectTimeout: ":                  of(rsscript.WithConnectTimeout(-time.Second)),
-		"WithProtocol: it is neither RESP2 nor": of(rsscript.WithProtocol(4)),
-		"WithReadFrom: must be Primary, ":       of(rsscript.WithReadFrom(9)),
-		"WithMaxReplyDepth: ":                   of(rsscript.WithMaxReplyDepth(1)),
-		"WithMaxReplyBytes: ":                   of(rsscript.WithMaxReplyBytes(1)),
-		"WithMaxWaiting: ":                      of(rsscript.WithMaxWaiting(0)),
-		"WithSharedConnections: ":               of(rsscript.WithSharedConnections(65)),
-		"WithClientName: ":                      of(rsscript.WithClientName("a name")),
-		"WithKeepAlive: ":                       of(rsscript.WithKeepAlive(1e6 * time.Second)),
-		"WithMapAddress: ":                      of(rsscript.WithMapAddress("nowhere", "")),
-		"WithReconnectBackoff: ":                of(rsscript.WithReconnectBackoff(time.Hour, time.Second)),
-		"WithTLSCAFile: ":                       of(rsscript.WithTLSCAFile("a.pem")),
-		"WithTLSCAPEM: ":                        of(rsscript.WithTLSCAPEM([]byte("x"))),
-		"WithTLSClientCert: ":                   of(rsscript.WithTLSClientCert("a.pem", "b.pem")),
-		"WithTLSClientCertPEM: ":                of(rsscript.WithTLSClientCertPEM([]byte("x"), []byte("y"))),
-		"WithTLSServerName: ":                   of(rsscript.WithTLSServerName("a b")),
-		"WithUsername: ":                        of(rsscript.WithUsername("x")),
-		"the key's path holds a NUL":            of(rsscript.WithTLSClientCert("a", "\x00")),
-		"the address holds a NUL":               of(rsscript.WithMapAddress("a:1", "\x00")),
-		"one: Idempotent, Once":                 script(rsscript.Once{}, rsscript.Idempotent),
-		"WaitTimeout is set, and WaitReplicas":  script(rsscript.Once{WaitTimeout: time.Second}),
-		"Once: 1 to 1000 replicas":              script(rsscript.Once{WaitReplicas: 1 << 40}),
-		"Once: a token's lifetime":              script(rsscript.Once{Lifetime: time.Nanosecond}),
-		"Name: a script's name":                 script(rsscript.Name("\n")),
-		"the name is not UTF-8":                 script(rsscript.Name("\xff")),
-		"AsFunction, and it is a function":      function(rsscript.AsFunction),
-		"as a whole, with Once":                 function(rsscript.Once{}),
-		"a library has one: Named, Once":        twice,
-		"the slot is 20000: ":                   slot,
-		"the slot is 20000: slots":              routed(rsscript.RouteSlot(20000)),
-		"(WithCredentials)":                     client.Reauthenticate(ctx),
-		"use a transaction of this library's":   client.Do(ctx, "MULTI").Err(),
+		"WithCallTimeout: ":                    of(rsscript.WithCallTimeout(0)),
+		"WithSilenceTimeout: ":                 of(rsscript.WithSilenceTimeout(0)),
+		"WithConnectTimeout: ":                 of(rsscript.WithConnectTimeout(-time.Second)),
+		"WithProtocol: must be ProtocolAuto, ": of(rsscript.WithProtocol(4)),
+		"WithReadFrom: must be Primary, ":      of(rsscript.WithReadFrom(9)),
+		"WithMaxReplyDepth: ":                  of(rsscript.WithMaxReplyDepth(1)),
+		"WithMaxReplyBytes: ":                  of(rsscript.WithMaxReplyBytes(1)),
+		"WithMaxWaiting: ":                     of(rsscript.WithMaxWaiting(0)),
+		"WithSharedConnections: ":              of(rsscript.WithSharedConnections(65)),
+		"WithClientName: ":                     of(rsscript.WithClientName("a name")),
+		"WithKeepAlive: ":                      of(rsscript.WithKeepAlive(1e6 * time.Second)),
+		"WithMapAddress: ":                     of(rsscript.WithMapAddress("nowhere", "")),
+		"WithReconnectBackoff: ":               of(rsscript.WithReconnectBackoff(time.Hour, time.Second)),
+		"WithTLSCAFile: ":                      of(rsscript.WithTLSCAFile("a.pem")),
+		"WithTLSCAPEM: ":                       of(rsscript.WithTLSCAPEM([]byte("x"))),
+		"WithTLSClientCert: ":                  of(rsscript.WithTLSClientCert("a.pem", "b.pem")),
+		"WithTLSClientCertPEM: ":               of(rsscript.WithTLSClientCertPEM([]byte("x"), []byte("y"))),
+		"WithTLSServerName: ":                  of(rsscript.WithTLSServerName("a b")),
+		"WithUsername: ":                       of(rsscript.WithUsername("x")),
+		"the key's path holds a NUL":           of(rsscript.WithTLSClientCert("a", "\x00")),
+		"the address holds a NUL":              of(rsscript.WithMapAddress("a:1", "\x00")),
+		"one: Idempotent, Once":                script(rsscript.Once{}, rsscript.Idempotent),
+		"WaitTimeout is set, and WaitReplicas": script(rsscript.Once{WaitTimeout: time.Second}),
+		"Once: 1 to 1000 replicas":             script(rsscript.Once{WaitReplicas: 1 << 40}),
+		"Once: a token's lifetime":             script(rsscript.Once{Lifetime: time.Nanosecond}),
+		"Name: a script's name":                script(rsscript.Name("\n")),
+		"the name is not UTF-8":                script(rsscript.Name("\xff")),
+		"AsFunction, and it is a function":     function(rsscript.AsFunction),
+		"as a whole, with Once":                function(rsscript.Once{}),
+		"a library has one: Named, Once":       twice,
+		"the slot is 20000: ":                  slot,
+		"the slot is 20000: slots":             routed(rsscript.RouteSlot(20000)),
+		"(WithCredentials)":                    client.Reauthenticate(ctx),
+		"use a transaction of this library's":  client.Do(ctx, "MULTI").Err(),
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) || nameInC.MatchString(err.Error()) {
 			t.Errorf("%q, not %q", err, want)
+		}
+	}
+	for _, err := range []error{of(rsscript.WithProtocol(4)), of(rsscript.WithReadFrom(9))} {
+		if !errors.Is(err, rsscript.ErrInvalidOption) {
+			t.Errorf("%q is no invalid option", err)
 		}
 	}
 }

@@ -131,10 +131,10 @@ impl Error {
     /// For a call that its caller has called off.
     pub(crate) fn called_off(sent: bool) -> Self {
         if sent {
-            let text = "the call was called off after it was sent, so the server may have executed it or may yet do so";
+            let text = "the call was cancelled after it was sent, so the server may have executed it or may yet do so";
             Error::indeterminate(Reason::Cancelled, text)
         } else {
-            Error::new(Status::Cancelled, "the call was called off before anything was sent")
+            Error::new(Status::Cancelled, "the call was cancelled before anything was sent")
         }
     }
 
@@ -258,7 +258,8 @@ impl Error {
         self.0.status
     }
 
-    /// What happened, in words. Never holds a password or the text of a script.
+    /// What happened, in words. Never holds a password. It may hold the server's own text, and that may quote a piece
+    /// of a script that does not compile, or what a script has put into its error.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -390,7 +391,8 @@ impl Error {
         self.0.reason == Reason::Deadline
     }
 
-    /// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+    /// Whether the call may have been executed, or may yet be, without this side ever learning of it; also where it was
+    /// executed and may be lost again ([`Status::NotReplicated`]).
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));

@@ -33,11 +33,13 @@ pub enum Status {
     /// The client or the queue is closed. Nothing of the call was sent; where something was, it ends with
     /// [`Status::Indeterminate`].
     Closed = 107,
-    /// The command's keys are not known, or it concerns one server of several: name a route. Nothing was sent.
+    /// The command's keys are not known, or it concerns one server of several: name a route. Or no server has the
+    /// address of the route. Nothing was sent.
     NoRoute = 108,
     /// The queue holds as many calls as it may, or as many blocking calls are in flight as may be. Nothing was sent.
     QueueFull = 109,
-    /// No connection: no such host, refused, unreachable, lost in the handshake. Nothing was executed.
+    /// No connection: no such host, refused, unreachable, lost in the handshake, or no descriptors left on this side
+    /// ([`Reason::Resources`]). Nothing was executed.
     Connect = 200,
     /// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
     Tls = 201,
@@ -45,7 +47,7 @@ pub enum Status {
     Auth = 202,
     /// The deadline passed before a byte of the call was sent. Nothing was executed.
     Timeout = 203,
-    /// The caller has called it off before a byte of it was sent. Nothing was executed.
+    /// The caller has cancelled it before a byte of it was sent. Nothing was executed.
     Cancelled = 204,
     /// Bytes were sent and no reply came: the server may have executed the call, or may yet do so.
     Indeterminate = 300,
@@ -68,7 +70,8 @@ pub enum Status {
     Busy = 404,
     /// The transaction was refused or aborted as a whole. Nothing in it was executed.
     TransactionAborted = 405,
-    /// The server lacks what was asked for, for example SCRIPT SHOW before Valkey 8.
+    /// The server lacks what was asked for, for example SCRIPT SHOW before Valkey 8, or is not what the URL says (no
+    /// cluster, no sentinel). Nothing was executed.
     NotSupported = 406,
     /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no
     /// primary. It was not executed.
@@ -88,8 +91,8 @@ pub enum Status {
     ReplyNotKept = 411,
     /// A defect of this library. Please report it; the handle refuses further work where its state is in doubt.
     Internal = 500,
-    /// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have
-    /// executed it. [`Error::is_not_executed`](super::Error::is_not_executed) tells. Where a reply was being
+    /// There is no memory for the call, and nothing of it was sent; or there is none for its reply, and the server may
+    /// have executed it. [`Error::is_not_executed`](super::Error::is_not_executed) tells which. Where a reply was being
     /// received, or a call was half written, the connection was closed; other calls on it end with
     /// [`Status::Indeterminate`], or with this one if nothing of them was sent.
     NoMemory = 501,
@@ -180,9 +183,9 @@ pub enum Reason {
     Deadline = 1,
     /// The connection was lost with the call on it.
     ConnectionLost = 2,
-    /// Its caller has called it off.
+    /// Its caller has cancelled it.
     Cancelled = 3,
-    /// The server sent what is no reply.
+    /// The server sent something that is no reply.
     Protocol = 4,
     /// The client was closed.
     Closed = 5,

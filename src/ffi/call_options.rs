@@ -19,7 +19,7 @@ use crate::script::Script;
 ///
 /// A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
 /// the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
-/// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+/// enforce it: its primary runs a plain EVALSHA, which is not sent again. That a command only reads is your word:
 /// nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
 /// primary all the same.
 ///
@@ -98,7 +98,8 @@ pub struct rs_call_options {
     /// Which servers run the call if it is read-only: one of the RS_READ_FROM_ numbers.
     pub read_from: i32,
     /// Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the
-    /// RS_ROUTE_ numbers. Keys go before it. On a client of a single server it changes nothing.
+    /// RS_ROUTE_ numbers. Keys go before it. On a client of a single server every route leads there, and with
+    /// RS_ROUTE_ALL the reply is a map all the same.
     pub route: i32,
     /// With RS_ROUTE_KEY a key, with RS_ROUTE_NODE a server: `route_len` bytes, NULL is an empty key.
     pub route_to: *const c_char,

@@ -35,8 +35,13 @@ impl rs_client {
 /// `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`: NULL for the defaults;
 /// copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
 ///
-/// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
-/// RS_ERR_TIMEOUT. Threads: any.
+/// Each server that the URL names is tried once, for no longer than the connect timeout; all of it takes no longer
+/// than the call timeout.
+///
+/// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION; RS_ERR_CONNECT, RS_ERR_TLS,
+/// RS_ERR_AUTH, RS_ERR_TIMEOUT; RS_ERR_NOT_SUPPORTED where the server is not what the URL says (no cluster, no
+/// sentinel) or does not speak the RESP3 that was asked for; RS_ERR_LOADING, RS_ERR_BUSY and RS_ERR_NOT_SERVED where
+/// the servers answer so. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(url) RS_NOT_NULL(client)
 ///
@@ -110,8 +115,9 @@ pub unsafe extern "C" fn rs_client_with(
 /// without keys goes to any primary if they all answer it alike (PING, PUBLISH, ...); any other needs a route, such
 /// as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 ///
-/// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
-/// reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+/// Errors: any of RS_ERR_. A command is sent again only when the server provably did not run it, as after a
+/// redirection: when its reply is lost the status is RS_ERR_INDETERMINATE, unless the flags allow it to run twice.
+/// Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(argv)
 ///
@@ -172,12 +178,12 @@ pub unsafe extern "C" fn rs_client_close(client: *mut rs_client) {
 
 /// Frees a handle of a client; the last one closes it, and waits until its threads have ended: a moment, unless one
 /// of them is in the log callback. Then every call that was submitted is completed, and the log callback is not
-/// called any more. Scripts do not keep a client open: calling one that was
-/// registered with it ends with RS_ERR_CLOSED then.
+/// called any more. Scripts do not keep a client open: calling one that was registered with it ends with
+/// RS_ERR_CLOSED then.
 ///
-/// In the log callback it does not wait, the client's threads end by themselves, and the library stays loaded; where
-/// a call of that very thread has led to the callback, the handle's memory is not given back either, for the call
-/// looks at it still. In a callback of rs_queue_dispatch it is as everywhere.
+/// Called in the log callback it does not wait: the client's threads end by themselves, and the library stays loaded.
+/// Where a call of the same thread has led to that callback, the handle's memory is not given back either, because the
+/// call still uses it. In a callback of rs_queue_dispatch it works as everywhere else.
 ///
 /// NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 ///

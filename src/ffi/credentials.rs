@@ -15,6 +15,8 @@ use crate::error::Result;
 /// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of
 /// rs_options_set_tls_ca_file. TLS URLs only; checked by rs_client_open.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options; `pem` is NULL or points to `len` bytes.
 #[unsafe(no_mangle)]
@@ -36,6 +38,8 @@ pub unsafe extern "C" fn rs_options_set_tls_ca_pem(
 /// The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form;
 /// copied. In place of rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the
 /// key are overwritten when the options and clients that hold them are freed.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options; `cert` is NULL or points to `cert_len` bytes, and `key` to `key_len`.
@@ -83,7 +87,7 @@ impl rs_credentials_request {
 /// Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
 ///
 /// It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing
-/// but the connection that it is called for waits, up to the connect time-out and the deadlines of its calls. It may
+/// but the connection that it is called for waits, up to the connect timeout and the deadlines of its calls. It may
 /// be called for several servers at once, but is not called again for a server while a call for it has neither
 /// answered nor returned. It may return first and answer later. It may free the client; it must not let an exception
 /// or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for one
@@ -95,17 +99,19 @@ pub type rs_credentials_fn =
 /// for tokens that expire, and passwords that are rotated. Sentinels keep their own. With a user or a password in the
 /// URL or in these options besides, rs_client_open ends with RS_ERR_INVALID_OPTION. Default: nobody is asked.
 ///
-/// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
+/// Open connections log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
 /// when rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there
-/// is no answer, the connection serves on, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
+/// is no answer, the connection stays in use, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
 /// second first, then more seldom, up to once a minute. An answer with another user has the connection replaced by a
-/// new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+/// new one. A command that waits on a connection of its own (BLPOP) is left as it is.
 ///
 /// `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it,
 /// once, when neither these options nor a client of theirs nor a call of `credentials` needs it any more; may be
 /// NULL. On failure it is called before this returns.
 ///
 /// Redis: <https://redis.io/docs/latest/commands/auth/>.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options; `credentials` and `context_free` may be called from any thread with `context`.
@@ -157,6 +163,8 @@ pub unsafe extern "C" fn rs_credentials_node(request: *const rs_credentials_requ
 /// for 1000.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(request)
 ///
 /// # Safety
 /// `request` is NULL or a live request, and not live afterwards; `username` is NULL or ends in a NUL; `password` is
@@ -217,7 +225,7 @@ unsafe fn credentials_of(
 }
 
 /// Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with
-/// RS_ERR_AUTH and this text, and nothing was executed. A connection that stands serves on.
+/// RS_ERR_AUTH and this text, and nothing was executed. An open connection stays in use.
 ///
 /// `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none.
 /// Threads: any.
@@ -242,11 +250,11 @@ pub unsafe extern "C" fn rs_credentials_refuse(request: *mut rs_credentials_requ
     });
 }
 
-/// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them,
+/// Asks for credentials again (rs_options_set_credentials) and has every open connection log in with them,
 /// between the calls of others: for when a password has been rotated, or is about to be. Returns when all have.
 ///
 /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the
-/// connections serve on, and try again by themselves.
+/// connections stay in use, and try again by themselves.
 ///
 /// Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
 /// which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the

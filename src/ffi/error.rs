@@ -19,14 +19,16 @@ pub const RS_ERR_CROSS_SLOT: rs_status = 104;
 pub const RS_ERR_NOT_READ_ONLY: rs_status = 105;
 /// The client or queue was made before fork(), by the parent process. Nothing was sent.
 pub const RS_ERR_FORKED: rs_status = 106;
-/// The client is closed or was freed. Nothing of the call was sent.
+/// The client is closed or was freed, or the queue is closed. Nothing of the call was sent.
 pub const RS_ERR_CLOSED: rs_status = 107;
-/// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
-/// one of the RS_ROUTE_ numbers. Nothing was sent.
+/// In a cluster: the command's keys are not known to this library, or it concerns one server of several: name a route,
+/// one of the RS_ROUTE_ numbers. Or no server has the address of the route. Nothing was sent.
 pub const RS_ERR_NO_ROUTE: rs_status = 108;
-/// The queue holds as many calls as it may. Nothing was sent.
+/// The queue holds as many calls as it may, or as many blocking calls are in flight as rs_options_set_max_in_flight
+/// allows. Nothing was sent.
 pub const RS_ERR_QUEUE_FULL: rs_status = 109;
-/// No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
+/// No connection: no such host, refused, unreachable, lost before anything was sent, or no descriptors left on this
+/// side (RS_REASON_RESOURCES). Nothing was executed.
 pub const RS_ERR_CONNECT: rs_status = 200;
 /// The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
 pub const RS_ERR_TLS: rs_status = 201;
@@ -34,7 +36,7 @@ pub const RS_ERR_TLS: rs_status = 201;
 pub const RS_ERR_AUTH: rs_status = 202;
 /// The deadline passed before anything was sent. Nothing was executed.
 pub const RS_ERR_TIMEOUT: rs_status = 203;
-/// The caller has called it off before anything was sent. Nothing was executed.
+/// The caller has cancelled it before anything was sent. Nothing was executed.
 pub const RS_ERR_CANCELLED: rs_status = 204;
 /// The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it,
 /// or may yet.
@@ -58,7 +60,7 @@ pub const RS_ERR_LOADING: rs_status = 403;
 pub const RS_ERR_BUSY: rs_status = 404;
 /// The transaction was refused or aborted as a whole. Nothing in it was executed.
 pub const RS_ERR_TRANSACTION_ABORTED: rs_status = 405;
-/// The server lacks what was asked for.
+/// The server lacks what was asked for, or is not what the URL says (no cluster, no sentinel). Nothing was executed.
 pub const RS_ERR_NOT_SUPPORTED: rs_status = 406;
 /// Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary.
 /// It was not executed.
@@ -75,9 +77,10 @@ pub const RS_ERR_TOKEN_MISMATCH: rs_status = 410;
 pub const RS_ERR_REPLY_NOT_KEPT: rs_status = 411;
 /// A defect of this library. Whether the call was executed is not known.
 pub const RS_ERR_INTERNAL: rs_status = 500;
-/// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have executed
-/// it. rs_error_not_executed tells. Where a reply was being received, or a call was half written, the connection was
-/// closed; other calls on it end with RS_ERR_INDETERMINATE, or with this one if nothing of them was sent.
+/// There is no memory for the call, and nothing of it was sent; or there is none for its reply, and the server may
+/// have executed it. rs_error_is_not_executed tells which. Where a reply was being received, or a call was half
+/// written, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE, or with this one if nothing
+/// of them was sent.
 pub const RS_ERR_NO_MEMORY: rs_status = 501;
 /// The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need.
 /// Nothing was sent.
@@ -87,9 +90,9 @@ pub const RS_ERR_RESOURCES: rs_status = 502;
 pub const RS_REASON_DEADLINE: i32 = 1;
 /// What ended a call: the connection was lost with the call on it.
 pub const RS_REASON_CONNECTION_LOST: i32 = 2;
-/// What ended a call: its caller has called it off.
+/// What ended a call: its caller has cancelled it.
 pub const RS_REASON_CANCELLED: i32 = 3;
-/// What ended a call: the server sent what is no reply.
+/// What ended a call: the server sent something that is no reply.
 pub const RS_REASON_PROTOCOL: i32 = 4;
 /// What ended a call: the client was closed.
 pub const RS_REASON_CLOSED: i32 = 5;
@@ -143,8 +146,9 @@ pub unsafe extern "C" fn rs_error_status(error: *const rs_error) -> rs_status {
     guard_value(0, || unsafe { error.as_ref() }.map_or(0, |error| error.error.status().code()))
 }
 
-/// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text
-/// in it is cut off after 64 KiB.
+/// What happened, as a sentence that ends in a NUL. Never holds a password. It may hold the server's own text, cut off
+/// after 64 KiB, and that may quote a piece of a script that does not compile, or what a script has put into its
+/// error.
 ///
 /// Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 ///
@@ -171,7 +175,8 @@ pub unsafe extern "C" fn rs_error_server_code(error: *const rs_error) -> *const 
     guard_value(c"".as_ptr(), || unsafe { error.as_ref() }.map_or(c"".as_ptr(), |error| error.code.as_ptr()))
 }
 
-/// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+/// Whether the call may have been executed, or may yet be, without this side ever learning of it; also where it was
+/// executed and may be lost again (RS_ERR_NOT_REPLICATED).
 ///
 /// NULL: false. Errors: none.
 ///
@@ -183,8 +188,8 @@ pub unsafe extern "C" fn rs_error_is_indeterminate(error: *const rs_error) -> bo
     guard_value(false, || unsafe { error.as_ref() }.is_some_and(|error| error.error.is_indeterminate()))
 }
 
-/// Whether it is certain that the call was not executed and will not be, so that it may be made again. Neither this nor
-/// rs_error_is_indeterminate holds for most errors of a script: it has done what it did before it failed.
+/// Whether it is certain that the call was not executed and will not be, so that it may be made again. Neither this
+/// nor rs_error_is_indeterminate holds for most errors of a script: it has done what it did before it failed.
 ///
 /// NULL: false. Errors: none.
 ///

@@ -14,10 +14,10 @@ pub const RS_EVENT_CONNECT_FAILED: i32 = 3;
 /// The connection to a server was lost or given up: told when that is noticed, which a client that has no call under
 /// way and no thread (see rs_queue) does with its next call.
 pub const RS_EVENT_CONNECTION_LOST: i32 = 4;
-/// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that
-/// stands and serves on.
+/// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on an open
+/// one, which stays in use.
 pub const RS_EVENT_AUTH_FAILED: i32 = 5;
-/// A connection that stands has logged in again.
+/// An open connection has logged in again.
 pub const RS_EVENT_REAUTHENTICATED: i32 = 6;
 /// A connection is replaced because the user has changed.
 pub const RS_EVENT_USER_CHANGED: i32 = 7;

@@ -1,6 +1,6 @@
-//! Events of clients, and what they ask for, for who cannot be called back: kept until it is fetched. A binding whose
-//! language runs on one thread, which may
-//! just be waiting for a thread of this library, has no other way to learn of them.
+//! Events of clients, and what they ask for, for those who cannot be called back: kept until fetched. A binding whose
+//! language runs on one thread, which may just be waiting for a thread of this library, has no other way to learn of
+//! them.
 
 use std::collections::VecDeque;
 use std::ffi::c_char;
@@ -111,11 +111,14 @@ impl Kept {
 /// after each poll.
 ///
 /// `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
-/// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
-/// rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+/// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with rs_events_free; NULL on failure;
+/// `events` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(queue) RS_NOT_NULL(events)
 ///
 /// # Safety
 /// `queue` is NULL or a live queue; the other pointers are NULL or what they are declared as.
+#[must_use]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn rs_events_new(
     capacity: usize,
@@ -144,6 +147,8 @@ pub unsafe extern "C" fn rs_events_new(
 ///
 /// `events`: not NULL; it may be freed before the options and the clients, and then nobody is told. `err` may be NULL.
 /// Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(events)
 ///
 /// # Safety
 /// `options` is NULL or live options, `events` NULL or live.
@@ -175,6 +180,8 @@ pub unsafe extern "C" fn rs_options_set_events(
 /// `*used`: bytes written. `*needed`: what the next one takes that did not fit, else 0. `*dropped`: how many were
 /// dropped since the last time. All three are 0 on failure, and each may be NULL. `err` may be NULL. Errors:
 /// RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(events)
 ///
 /// # Safety
 /// `buffer` points to `capacity` bytes; the other pointers are NULL or what they are declared as.
@@ -217,6 +224,8 @@ pub unsafe extern "C" fn rs_events_take(
 /// `events`: not NULL; where it is freed before the options and the clients, no connection gets credentials any more.
 /// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(events)
+///
 /// # Safety
 /// `options` is NULL or live options, `events` NULL or live.
 #[unsafe(no_mangle)]
@@ -245,6 +254,8 @@ pub unsafe extern "C" fn rs_options_set_credentials_events(
 ///
 /// `*request`: to be given back, now or later, by rs_credentials_answer or rs_credentials_refuse; NULL where there is
 /// none, and on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+///
+/// cbindgen:postfix=RS_NOT_NULL(events) RS_NOT_NULL(request)
 ///
 /// # Safety
 /// The pointers are NULL or what they are declared as.

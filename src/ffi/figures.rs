@@ -31,7 +31,8 @@ pub struct rs_call_event {
     size: u32,
     /// One of the RS_CALL_KIND_ numbers.
     kind: i32,
-    /// RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
+    /// RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the
+    /// pipeline's.
     status: rs_status,
     /// One of the RS_REASON_ numbers; 0 with RS_OK.
     reason: i32,
@@ -119,6 +120,8 @@ pub type rs_call_fn = Option<unsafe extern "C" fn(context: *mut c_void, event: *
 /// once, when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called
 /// before this returns.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options; `call` and `context_free` may be called from any thread with `context`.
 #[unsafe(no_mangle)]
@@ -151,6 +154,8 @@ pub unsafe extern "C" fn rs_options_set_call_hook(
 /// bindings, whose languages cannot be called back on the thread that completes a call. Calls that never began (what
 /// is wrong with one of a batch) have none. Default: false, which costs nothing.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -170,6 +175,8 @@ pub unsafe extern "C" fn rs_options_set_call_costs(
 
 /// Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes
 /// 21 KiB once it is called. Default: 0.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -193,13 +200,13 @@ pub unsafe extern "C" fn rs_options_set_script_stats(
 ///
 /// `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as
 /// strings, `sha` and `name`, which is nil where the script has none; as integers `calls` (that have ended, items of
-/// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it), `repairs` (how often it was sent again
-/// because a server had lost it), `errors` (calls that ended with an error of any kind) and `indeterminate` (those of
-/// them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
-/// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and
-/// `buckets`, an array of pairs: the longest time in microseconds that is counted in a bucket, and how many calls
-/// are. Later versions append to the maps. All scripts that were too many to be counted by themselves stand last,
-/// with nil for `sha`.
+/// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it, or FUNCTION LOADs of its library),
+/// `repairs` (how often it was sent again because a server had lost it), `errors` (calls that ended with an error of
+/// any kind) and `indeterminate` (those of them of which nobody knows whether they were executed); and a map
+/// `latency` of the calls by themselves: `count`, `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in
+/// microseconds and to 1 %, up to 100 seconds; and `buckets`, an array of pairs: the longest time in microseconds
+/// that is counted in a bucket, and how many calls are. Later versions append to the maps. All scripts that were too
+/// many to be counted by themselves stand last, with nil for `sha`.
 ///
 /// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
 ///

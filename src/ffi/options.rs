@@ -27,11 +27,12 @@ pub const RS_READ_FROM_PREFER_REPLICA: i32 = 2;
 /// Read-only calls run on the replicas in turn, and never on the primary.
 pub const RS_READ_FROM_REPLICA: i32 = 3;
 
-/// Something failed; calls may have failed with it.
+/// An attempt to connect has failed; calls may have failed with it.
 pub const RS_LOG_LEVEL_ERROR: i32 = 1;
-/// Something failed and was mended.
+/// The client goes on, but something is wrong: a connection was lost, a login could not be renewed, a server evicts
+/// tokens.
 pub const RS_LOG_LEVEL_WARNING: i32 = 2;
-/// A connection came or went.
+/// A connection was made, or something about the servers has changed.
 pub const RS_LOG_LEVEL_INFO: i32 = 3;
 
 /// A year. Longer is as good as for ever, and would overflow clocks.
@@ -39,9 +40,9 @@ pub(super) const LONGEST_MS: u64 = 365 * 24 * 60 * 60 * 1000;
 
 /// Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
 ///
-/// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the
-/// options as they were, when it cannot be used. What only makes sense together is checked by rs_client_open.
-/// Threads: one at a time.
+/// Every setter copies its value. A value that cannot be used is RS_ERR_INVALID_OPTION; a NULL, and a text that is not
+/// UTF-8, are RS_ERR_INVALID_ARGUMENT. The options stay as they were then. What only makes sense together is checked by
+/// rs_client_open. No time may be longer than 365 days. Threads: one at a time.
 pub struct rs_options {
     pub(super) options: Options,
 }
@@ -87,7 +88,10 @@ pub(super) unsafe fn set(
     })
 }
 
-/// How long connecting may take: name look-up, TCP, TLS and handshake together. Milliseconds above 0; default 5000.
+/// How long one attempt to connect may take: name look-up, TCP, TLS and handshake together. Milliseconds above 0;
+/// default 5000.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -104,6 +108,8 @@ pub unsafe extern "C" fn rs_options_set_connect_timeout_ms(
 }
 
 /// How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_call_options.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -123,6 +129,8 @@ pub unsafe extern "C" fn rs_options_set_call_timeout_ms(
 /// more than 16 MiB together have the same effect at once. Wins over the URL's silence_timeout_ms. Milliseconds above
 /// 0; default 500.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -139,6 +147,8 @@ pub unsafe extern "C" fn rs_options_set_silence_timeout_ms(
 
 /// The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(username)
+///
 /// # Safety
 /// `options` is NULL or live options; the text is NULL or ends in a NUL.
 #[unsafe(no_mangle)]
@@ -152,6 +162,8 @@ pub unsafe extern "C" fn rs_options_set_username(
 }
 
 /// The password, `len` bytes; wins over the URL's. Default: none.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options; `password` points to `len` bytes.
@@ -173,6 +185,8 @@ pub unsafe extern "C" fn rs_options_set_password(
 
 /// The name in CLIENT LIST; printable ASCII without spaces. Default: none.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(name)
+///
 /// # Safety
 /// `options` is NULL or live options; the text is NULL or ends in a NUL.
 #[unsafe(no_mangle)]
@@ -186,6 +200,8 @@ pub unsafe extern "C" fn rs_options_set_client_name(
 }
 
 /// One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -202,7 +218,12 @@ pub unsafe extern "C" fn rs_options_set_protocol(
                 RS_PROTOCOL_AUTO => Protocol::Auto,
                 RS_PROTOCOL_RESP2 => Protocol::Resp2,
                 RS_PROTOCOL_RESP3 => Protocol::Resp3,
-                _ => return Err(invalid("protocol", "is no RS_PROTOCOL_ number")),
+                _ => {
+                    return Err(Error::new(
+                        Status::InvalidOption,
+                        "option protocol: must be one of the RS_PROTOCOL_ numbers",
+                    ));
+                }
             });
             Ok(())
         })
@@ -214,7 +235,9 @@ pub unsafe extern "C" fn rs_options_set_protocol(
 ///
 /// Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been
 /// replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to
-/// connect; connections that stand go on.
+/// connect; open connections go on.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(path)
 ///
 /// # Safety
 /// `options` is NULL or live options; the text is NULL or ends in a NUL.
@@ -237,6 +260,8 @@ pub unsafe extern "C" fn rs_options_set_tls_ca_file(
 /// and again for each connection. Where one has been replaced already and the other has not, they do not fit, and
 /// that attempt to connect fails. From memory: rs_options_set_tls_client_cert_pem.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(cert_path) RS_NOT_NULL(key_path)
+///
 /// # Safety
 /// `options` is NULL or live options; the texts are NULL or end in a NUL.
 #[unsafe(no_mangle)]
@@ -258,6 +283,8 @@ pub unsafe extern "C" fn rs_options_set_tls_client_cert(
 
 /// The host name or address that the server's certificate must hold, instead of the URL's host.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(name)
+///
 /// # Safety
 /// `options` is NULL or live options; the text is NULL or ends in a NUL.
 #[unsafe(no_mangle)]
@@ -270,7 +297,9 @@ pub unsafe extern "C" fn rs_options_set_tls_server_name(
     unsafe { set(options, err, |options| options.tls_server_name(text(name, "name")?).map(drop)) }
 }
 
-/// True: accept any certificate of anybody. Whoever sits on the way can read and change everything. Default: false.
+/// True: accept any certificate. Anybody on the network path can read and change everything then. Default: false.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -294,6 +323,8 @@ pub unsafe extern "C" fn rs_options_set_tls_insecure_skip_verify(
 /// lost as well whose sent bytes were not acknowledged for that time (TCP_USER_TIMEOUT: twice this option). Default:
 /// 60000.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -313,6 +344,8 @@ pub unsafe extern "C" fn rs_options_set_keepalive_ms(
 /// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at
 /// random by up to half. Milliseconds; default 20 and 1000.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -330,7 +363,11 @@ pub unsafe extern "C" fn rs_options_set_reconnect_backoff_ms(
     }
 }
 
-/// How many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
+/// After how many failed attempts to connect a call gives up; 0: not before its deadline. In a cluster, and behind
+/// sentinels, only an attempt in which no server could be reached counts: as long as one answers, a call waits for a
+/// primary until its deadline. rs_client_open tries once. Default: 5.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -352,6 +389,8 @@ pub unsafe extern "C" fn rs_options_set_reconnect_attempts(
 /// The longest reply, in bytes on the wire; over it the connection is closed and the call ends with
 /// RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -365,6 +404,8 @@ pub unsafe extern "C" fn rs_options_set_max_reply_bytes(
 }
 
 /// How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -381,6 +422,8 @@ pub unsafe extern "C" fn rs_options_set_max_reply_depth(
 /// How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of
 /// its own. More stand in line until one has ended, or their deadlines have passed; no other call stands behind them.
 /// Default: 1000.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -403,6 +446,8 @@ pub unsafe extern "C" fn rs_options_set_max_waiting(
 /// script without keys, with all calls before and behind it. A blocking call costs a little more than on one
 /// connection.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -418,6 +463,8 @@ pub unsafe extern "C" fn rs_options_set_shared_connections(
 /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once
 /// with RS_ERR_QUEUE_FULL, and nothing of it is sent: so a server that is slow does not collect every thread of a
 /// program. Submitted calls are bounded by their queues. Default: 0.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -437,6 +484,8 @@ pub unsafe extern "C" fn rs_options_set_max_in_flight(
 }
 
 /// True: rs_client_open does not connect, the first call does. Default: false.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -459,6 +508,8 @@ pub unsafe extern "C" fn rs_options_set_lazy_connect(
 /// it). Where the user lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's
 /// `client_info`. Default: true.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options)
+///
 /// # Safety
 /// `options` is NULL or live options.
 #[unsafe(no_mangle)]
@@ -479,6 +530,8 @@ pub unsafe extern "C" fn rs_options_set_client_info(
 /// False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any.
 /// Where the user lacks the right, each connection leaves an entry in ACL LOG. Without it the first transaction on
 /// each connection costs a round trip more. In place of the URL's `probe_transactions`. Default: true.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -501,6 +554,8 @@ pub unsafe extern "C" fn rs_options_set_probe_transactions(
 /// is behind its primary by what is still on the way; one that is lost, loads its data or says that it has lost its
 /// primary is passed over. A server older than 7.0 cannot run a script read-only: such calls go to its primary.
 /// Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options.
@@ -541,6 +596,8 @@ const _: () = {
 /// a container's network. Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the
 /// addresses that a cluster, a primary or a sentinel announces, not those of the URL. Call it once for each address.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(announced) RS_NOT_NULL(reachable)
+///
 /// # Safety
 /// `options` is NULL or live options; `announced` and `reachable` are NULL or end in a NUL.
 #[unsafe(no_mangle)]
@@ -561,6 +618,8 @@ pub unsafe extern "C" fn rs_options_map_address(
 /// The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password.
 /// Default: none.
 ///
+/// cbindgen:postfix=RS_NOT_NULL(options) RS_NOT_NULL(username)
+///
 /// # Safety
 /// `options` is NULL or live options; `username` is NULL or ends in a NUL.
 #[unsafe(no_mangle)]
@@ -575,6 +634,8 @@ pub unsafe extern "C" fn rs_options_set_sentinel_username(
 
 /// The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone.
 /// Default: none.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options; `password` points to `len` bytes.
@@ -597,12 +658,14 @@ pub unsafe extern "C" fn rs_options_set_sentinel_password(
     }
 }
 
-/// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a
-/// password, a key, an argument or a script. Default: nobody is told.
+/// Be told of connections made, lost and refused, and of what changes about the servers (RS_EVENT_), in clients opened
+/// with these options. Messages never hold a password, a key, an argument or a script. Default: nobody is told.
 ///
 /// `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once,
 /// when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called before
 /// this returns.
+///
+/// cbindgen:postfix=RS_NOT_NULL(options)
 ///
 /// # Safety
 /// `options` is NULL or live options; `log` and `context_free` may be called from any thread with `context`.

@@ -44,7 +44,8 @@ pub const RS_PACKED_LIBRARY_DEPLOY: u8 = 13;
 pub const RS_PACKED_LIBRARY_LIST: u8 = 14;
 /// A packed call: rs_client_library_prune.
 pub const RS_PACKED_LIBRARY_PRUNE: u8 = 15;
-/// In front of a packed command, script call or pipeline: where it goes, as `read_from` and `route` of rs_call_options.
+/// In front of a packed command, script call or pipeline: where it goes, as `read_from` and `route` of
+/// rs_call_options.
 pub const RS_PACKED_ROUTED: u8 = 16;
 /// A flag of a packed script call: read-only.
 pub const RS_PACKED_READ_ONLY: u8 = 1;
@@ -99,8 +100,8 @@ pub const RS_PACKED_COST: u8 = 8;
 ///            u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
 ///
 /// `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
-/// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
-/// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+/// for a buffer of another form (also for flags that are not known, and for anything but 0 where 0 is demanded),
+/// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(client) RS_NOT_NULL(queue)
 ///
@@ -136,8 +137,8 @@ pub unsafe extern "C" fn rs_client_submit_packed(
     })
 }
 
-/// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see
-/// there. Off in a new queue, so that who does not ask for them reads what was always there.
+/// Has rs_queue_poll_packed pack errors with what ended the call, the item and the server: see there. Off in a new
+/// queue, so a program that does not ask for them reads what it always read.
 ///
 /// `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
 ///
@@ -175,8 +176,8 @@ pub unsafe extern "C" fn rs_queue_set_packed_details(queue: *mut rs_queue, detai
 ///               array, map and set a u32 number of elements and these as replies,
 ///               error an i32 status, u8 flags, error
 ///
-/// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
-/// no memory but that is needed for it.
+/// For a long reply, call once with any buffer to learn its size from `*needed`, and again with a buffer of that
+/// size: no other memory is needed for it.
 ///
 /// `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 ///

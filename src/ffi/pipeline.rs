@@ -90,7 +90,9 @@ pub(super) unsafe fn pipeline_of<'a>(pipeline: *mut rs_pipeline) -> Result<&'a m
 /// Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 ///
 /// `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
-/// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
+/// for what would change the shared connection or keep the items behind it waiting; in a cluster RS_ERR_CROSS_SLOT,
+/// also for an item of a transaction with keys in another slot, and RS_ERR_NO_ROUTE; RS_ERR_NO_MEMORY. The pipeline
+/// stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(argv)
 ///
@@ -119,7 +121,8 @@ pub unsafe extern "C" fn rs_pipeline_command(
 /// and may be freed at once. No input or output takes place.
 ///
 /// `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
-/// RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
+/// RS_ERR_NOT_READ_ONLY, in a cluster RS_ERR_CROSS_SLOT as with rs_pipeline_command, RS_ERR_NO_MEMORY. The pipeline
+/// stays as it was then.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline) RS_NOT_NULL(script)
 ///
@@ -216,20 +219,20 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 
 /// Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their
 /// replies; a pipeline above 256 KiB goes in parts, with room for other calls in between, a transaction never does.
-/// The pipeline is empty afterwards, whatever came of it, and can be filled again; it has its items still where the
-/// options are RS_ERR_INVALID_ARGUMENT.
+/// The pipeline is empty afterwards, whatever came of it, and can be filled again. Only where the options are
+/// RS_ERR_INVALID_ARGUMENT does it keep its items.
 ///
-/// `options`: NULL for the client's; copied. `token` is one for all items: each gets one that comes from it, by its
-/// number, but those that have their own; each item has to be read-only, idempotent or a call of a RS_SCRIPT_ONCE, and
-/// one of those there has to be. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
-/// changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
-/// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
-/// rs_client_with.
+/// `options`: NULL for the client's; copied. `token` is one for all items: each gets a token that is made of it and
+/// the item's number, unless it has one of its own. Each item then has to be read-only, idempotent or a call of an
+/// RS_SCRIPT_ONCE, and at least one has to be of the last kind. RS_CALL_IDEMPOTENT holds for every item.
+/// RS_CALL_READ_ONLY changes how a script is sent: it is refused here, and given to the items. `route` is for items
+/// without keys. In a cluster, a command whose keys this library does not know can be appended only to a pipeline of
+/// a client that has a route: rs_client_with.
 ///
 /// `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its
-/// element: see rs_reply_error. On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first
-/// items, as far as they arrived, or is NULL; of a transaction, and on any other failure, it is NULL. `replies` may
-/// be NULL when they are of no interest. `err` may be NULL.
+/// element: see rs_reply_error. Without items nothing is sent, and the array is empty. On RS_ERR_INDETERMINATE and
+/// RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction,
+/// and on any other failure, it is NULL. `replies` may be NULL when they are of no interest. `err` may be NULL.
 ///
 /// Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the
 /// others, in their order and each with its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an
@@ -237,8 +240,8 @@ pub unsafe extern "C" fn rs_pipeline_clear(pipeline: *mut rs_pipeline) {
 /// to touch none, as PING. What was executed is never sent again.
 ///
 /// Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
-/// Nothing is sent again once bytes of it were sent, unless every item is read-only, idempotent or once per token:
-/// RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE.
+/// Beyond what a server provably did not run, nothing is sent again once bytes of it were sent, unless every item may
+/// run twice: RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(pipeline)
 ///

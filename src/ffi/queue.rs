@@ -135,7 +135,7 @@ pub unsafe extern "C" fn rs_queue_new(
     })
 }
 
-/// Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
+/// Frees a queue and the completions in it. Calls under way go on, and their completions are dropped.
 ///
 /// NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
 /// that wait in it.
@@ -187,8 +187,8 @@ pub unsafe extern "C" fn rs_queue_wake(queue: *mut rs_queue) {
 /// sent. Every rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed returns at once with what there is, RS_OK and
 /// a count that may be 0, those that wait now as well. The descriptor stays readable.
 ///
-/// Calls under way go on, and their completions come as ever and can be taken out. Who wants to wait for them polls
-/// until rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
+/// Calls under way go on, and their completions come as ever and can be taken out. To wait for them, poll until
+/// rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
 /// all have gone the queue can be freed.
 ///
 /// NULL, a queue that is closed, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal
@@ -308,8 +308,8 @@ pub unsafe extern "C" fn rs_queue_dispatch(
 /// with rs_script_call; all copied.
 ///
 /// Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
-/// or the queue is closed, and what is wrong with the arguments.
-/// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
+/// or the queue is closed, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES, and what is wrong with the arguments. The
+/// completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(script) RS_NOT_NULL(queue)
 ///

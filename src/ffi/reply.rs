@@ -233,7 +233,7 @@ pub unsafe extern "C" fn rs_reply_error(reply: *const rs_reply, err: *mut *mut r
     guard(err, || unsafe { view(reply) }.and_then(ReplyRef::as_error).map_or(Ok(()), Err))
 }
 
-/// Frees a reply with all its elements. An element is not freed by this: nothing happens.
+/// Frees a reply with all its elements. With an element it does nothing.
 ///
 /// NULL: does nothing. Errors: none.
 ///

@@ -25,7 +25,7 @@ pub struct rs_script {
 /// bytes, any; copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with
 /// rs_script_free; NULL on failure; `script` not NULL. `err` may be NULL.
 ///
-/// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+/// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NO_MEMORY. Threads: any.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(script)
 ///

@@ -3,7 +3,8 @@
 use super::client::rs_client;
 use super::guard_value;
 
-/// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+/// Calls sent: commands, scripts and pipelines, those sent a second time counted again, the handshakes, and what the
+/// library asks servers for itself.
 pub const RS_STAT_CALLS: usize = 0;
 /// Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later
 /// makes the next one. So calls that travel together share one, and a call made when all before it have ended adds
@@ -14,11 +15,11 @@ pub const RS_STAT_ROUND_TRIPS: usize = 1;
 pub const RS_STAT_BYTES_SENT: usize = 2;
 /// Bytes received, after decryption.
 pub const RS_STAT_BYTES_RECEIVED: usize = 3;
-/// SCRIPT LOADs sent of the library's own accord.
+/// SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord.
 pub const RS_STAT_SCRIPT_LOADS: usize = 4;
-/// Scripts loaded and sent again because the server had lost them.
+/// Scripts and functions loaded and sent again because the server had lost them.
 pub const RS_STAT_NOSCRIPT_REPAIRS: usize = 5;
-/// Connections opened after the first.
+/// Connections opened after the first one to each server, those of commands that wait not counted.
 pub const RS_STAT_RECONNECTS: usize = 6;
 /// MOVED and ASK redirections followed.
 pub const RS_STAT_REDIRECTS: usize = 7;

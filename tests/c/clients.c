@@ -154,7 +154,7 @@ static void options(void) {
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_reconnect_backoff_ms(options, 2, 1, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_max_reply_bytes(options, 65535, &err));
     CHECK_FAILS(RS_ERR_INVALID_OPTION, "", rs_options_set_max_reply_depth(options, 7, &err));
-    CHECK_FAILS(RS_ERR_INVALID_ARGUMENT, "protocol", rs_options_set_protocol(options, 1, &err));
+    CHECK_FAILS(RS_ERR_INVALID_OPTION, "protocol", rs_options_set_protocol(options, 1, &err));
     CHECK_OK(rs_options_set_client_name(options, "tester", &err));
     CHECK_OK(rs_options_set_connect_timeout_ms(options, 4000, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(options, 9000, &err));

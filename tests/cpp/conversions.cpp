@@ -43,6 +43,9 @@ static void values() {
     CHECK_INT((script.call({}, {})[9].as<std::map<int, std::string>>().at(1).size()), 1);
     // Nil.
     CHECK(!client.command({"GET", "none"}).as<std::optional<std::string>>());
+    CHECK(!rs::Script(client, "return 2 < 1").call({}, {}).as<bool>());
+    CHECK(rs::Script(client, "return 1 < 2").call({}, {}).as<std::optional<bool>>() == true);
+    CHECK(!rs::Script(client, "return false").call({}, {}).as<std::optional<bool>>());
     client.command({"SET", "some", "5"});
     CHECK_INT(client.command({"GET", "some"}).as<std::optional<int>>().value(), 5);
     CHECK((client.command({"MGET", "some", "none"}).as<std::vector<std::optional<int>>>() ==

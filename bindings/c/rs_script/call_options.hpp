@@ -17,7 +17,7 @@
 namespace rs {
 
 // Where a call goes that has no keys, or a command whose keys the library does not know. Keys go before it. On a
-// client of a single server it changes nothing.
+// client of a single server every route leads there, and with all() the reply is a map all the same.
 class Route {
 public:
     // Where the client's own route leads.
@@ -62,7 +62,7 @@ private:
 // An item of a pipeline has read_only, idempotent and token alone, a pipeline that is executed all but read_only, a
 // client timeout, read_from and route.
 struct CallOptions {
-    // The call only reads. A script is stopped by the server at its first write; of a command you vouch for it. It is
+    // The call only reads. A script is stopped by the server at its first write; of a command that is your word. It is
     // sent again when its reply was lost, and may be run by replicas: see read_from.
     Flag read_only = false;
 

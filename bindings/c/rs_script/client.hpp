@@ -71,9 +71,9 @@ public:
     }
 
     // Sends a command as it is, for example `{"SET", "foo", 2}`, and waits for its reply. Commands that would change
-    // the connection under other callers are refused with RS_ERR_COMMAND_REFUSED. A command is sent twice only where
-    // the options say that it may be. In a cluster it goes to the primary that has its keys; one that concerns a
-    // single server needs a route, such as Route::all: RS_ERR_NO_ROUTE.
+    // the connection under other callers are refused with RS_ERR_COMMAND_REFUSED. A command is sent again only where a
+    // server provably did not run it, or the options say that it may run twice. In a cluster it goes to the primary
+    // that has its keys; one that concerns a single server needs a route, such as Route::all: RS_ERR_NO_ROUTE.
     Reply command(const Strings &argv, const CallOptions &options = {}) const {
         return try_command(argv, options).value();
     }
@@ -106,7 +106,7 @@ public:
     Pipeline transaction(std::uint32_t flags = 0) const;
     Result<Pipeline> try_transaction(std::uint32_t flags = 0) const;
 
-    // Asks for credentials again (Options::credentials) and has every connection that stands log in with them.
+    // Asks for credentials again (Options::credentials) and has every open connection log in with them.
     // Returns when all have.
     void reauthenticate() const { try_reauthenticate().value(); }
     Result<void> try_reauthenticate() const {

@@ -3,7 +3,8 @@
 //   T                                     of
 //   integers                              an integer, or a text that is one in decimal form; within T's range
 //   float, double                         a double, an integer, or a text that is a number; within T's range
-//   bool                                  a boolean, or an integer: whether it is not 0
+//   bool                                  a boolean, or an integer: whether it is not 0; nil is false, because servers
+//                                         send that for Lua's false
 //   std::string                           a string, status, verbatim text or big number; a number in its decimal form
 //   std::vector<std::byte>                the same, as bytes
 //   std::optional<T>                      nil, or what T is of
@@ -23,8 +24,9 @@
 //         }
 //     };
 //
-// What does not fit is an Error of status RS_ERR_INVALID_ARGUMENT. It says where, what was found, and what was wanted,
-// and never the value: "element 1 of the reply is an array, not an integer". An error reply is its own Error.
+// What does not fit is an Error of status RS_ERR_INVALID_ARGUMENT. The call was executed all the same, and
+// is_not_executed is false. It says where, what was found, and what was wanted, and never the value: "element 1 of the
+// reply is an array, not an integer". An error reply is its own Error.
 
 #ifndef RS_SCRIPT_CONVERT_HPP
 #define RS_SCRIPT_CONVERT_HPP
@@ -292,7 +294,8 @@ template <class T> Result<T> read(ReplyView reply, const Path *path) {
         if (!value) return std::move(value).error();
         return T(*std::move(value));
     } else if constexpr (std::is_same_v<T, bool>) {
-        if (reply.type() == RS_REPLY_BOOLEAN || reply.type() == RS_REPLY_INTEGER) return reply.boolean();
+        if (reply.type() == RS_REPLY_BOOLEAN || reply.type() == RS_REPLY_INTEGER || reply.is_nil())
+            return reply.boolean();
         return unfit(reply, path, "a boolean");
     } else if constexpr (std::is_floating_point_v<T>) {
         return read_floating<T>(reply, path);

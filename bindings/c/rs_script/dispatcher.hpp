@@ -39,12 +39,12 @@
 
 namespace rs {
 
-// A call of a Dispatcher, by which it can be called off.
+// A call of a Dispatcher, by which it can be cancelled.
 struct CallId {
     std::uint64_t tag = 0;
 };
 
-// The future of a call, with what it can be called off by. It converts to a plain std::future.
+// The future of a call, with what it can be cancelled by. It converts to a plain std::future.
 template <class Value> class Future : public std::future<Value> {
 public:
     Future() noexcept = default;

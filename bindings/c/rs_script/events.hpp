@@ -1,4 +1,4 @@
-// rs::Events: what clients tell and ask for, kept until it is fetched, for who does not want to be called back.
+// rs::Events: what clients tell and ask for, kept until it is fetched, for programs that do not want callbacks.
 
 #ifndef RS_SCRIPT_EVENTS_HPP
 #define RS_SCRIPT_EVENTS_HPP

@@ -48,7 +48,7 @@ struct Credentials {
     std::string password;
     // None: the user `default`.
     std::optional<std::string> username = std::nullopt;
-    // How long they are good for; connections that stand ask again when three quarters of it are over. None: for as
+    // How long they are good for; open connections ask again when three quarters of it are over. None: for as
     // long as a connection lives.
     std::optional<std::chrono::milliseconds> lifetime = std::nullopt;
 };
@@ -101,7 +101,7 @@ public:
         if (!handle_) detail::raise(std::bad_alloc());
     }
 
-    // How long connecting may take; above 0; default 5 s.
+    // How long one attempt to connect may take; above 0; default 5 s.
     Options &connect_timeout(std::chrono::milliseconds timeout) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_connect_timeout_ms, positive(timeout));
     }
@@ -161,7 +161,7 @@ public:
         return set_texts(rs_options_set_tls_server_name, name);
     }
 
-    // True: accept any certificate of anybody. Whoever sits on the way can read and change everything.
+    // True: accept any certificate. Anybody on the network path can read and change everything then.
     Options &tls_insecure_skip_verify(bool skip) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_tls_insecure_skip_verify, skip);
     }
@@ -177,7 +177,7 @@ public:
         return set(rs_options_set_reconnect_backoff_ms, positive(min), positive(max));
     }
 
-    // How many failed attempts to connect a call lives through; 0: as many as its deadline allows; default 5.
+    // After how many failed attempts to connect a call gives up; 0: not before its deadline; default 5.
     Options &reconnect_attempts(std::size_t attempts) RS_SCRIPT_LIFETIMEBOUND {
         return set(rs_options_set_reconnect_attempts, attempts);
     }

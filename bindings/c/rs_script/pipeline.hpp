@@ -44,7 +44,7 @@ public:
         });
     }
 
-    // Appends a call of a script. It need not be loaded and may go at once. `options`: read_only and idempotent.
+    // Appends a call of a script. It need not be loaded and may go at once. `options`: read_only, idempotent and token.
     Pipeline &script(const Script &script, const Strings &keys, const Strings &args,
                      const CallOptions &options = {}) & RS_SCRIPT_LIFETIMEBOUND {
         return try_script(script, keys, args, options).value(), *this;
@@ -75,9 +75,9 @@ public:
     // pipeline is empty afterwards, whatever came of it, and can be filled again; where the options are
     // RS_ERR_INVALID_ARGUMENT, it has its items still. `options`: all but read_only.
     //
-    // Of a transaction that fails with RS_ERR_TRANSACTION_ABORTED or RS_ERR_COMPILE nothing ran. Nothing is sent again
-    // once bytes of it were sent, unless every item may run twice: is read_only, idempotent, or a call of an
-    // idempotent script.
+    // Of a transaction that fails with RS_ERR_TRANSACTION_ABORTED or RS_ERR_COMPILE nothing ran. Beyond what a server
+    // provably did not run, nothing is sent again once bytes of it were sent, unless every item may run twice: is
+    // read_only, idempotent, or a call of a script that is idempotent or has `once`.
     Reply exec(const CallOptions &options = {}) { return try_exec(options).value(); }
     Result<Reply> try_exec(const CallOptions &options = {}) {
         arrived_ = Reply();

@@ -239,7 +239,7 @@ class Connection {
         return new Promise((resolve, reject) => {
             if (this.#isClosing) return reject(errors.closed(this.#reason));
             if (signal?.aborted) {
-                const error = errors.cancelled("the call was called off");
+                const error = errors.cancelled("the call was cancelled");
                 error.cause = signal.reason;
                 return reject(error);
             }
@@ -369,7 +369,7 @@ class Connection {
             this.#batch[i].start -= length;
             this.#batch[i].end -= length;
         }
-        this.#take(call.tag).refuse(errors.cancelled("the call was called off"));
+        this.#take(call.tag).refuse(errors.cancelled("the call was cancelled"));
         this.#rest();
     }
 

@@ -9,8 +9,8 @@
 export type Argument = string | Uint8Array | number | bigint;
 
 /**
- * What comes back. Strings are Buffers where the option `buffers` says so; integers beyond 2^53 are BigInts; a nested
- * error is a value.
+ * What comes back. Strings are Buffers where the option `buffers` says so; integers beyond 2^53 are BigInts; nil, and
+ * so Lua's `false`, is null, and Lua's `true` is 1; a nested error is a value.
  */
 export type Reply =
     null | string | Buffer | number | bigint | boolean | ScriptError | Reply[] | Map<Reply, Reply> | Set<Reply>;
@@ -25,7 +25,7 @@ export interface CallOptions {
     timeout?: number | undefined;
     /** Strings in the reply as Buffers (true) or decoded as UTF-8 (false). */
     buffers?: boolean | undefined;
-    /** Ends the call: CancelledError where nothing was sent, IndeterminateError where it may have been executed. */
+    /** Cancels the call: CancelledError where nothing was sent, IndeterminateError where it may have been executed. */
     signal?: AbortSignal | undefined;
 }
 
@@ -40,7 +40,9 @@ export interface ScriptCallOptions extends CallOptions {
 }
 
 export interface ViewOptions {
+    /** Milliseconds, above 0, for each call. */
     timeout?: number | undefined;
+    /** Strings in replies as Buffers (true) or decoded as UTF-8 (false). */
     buffers?: boolean | undefined;
     /**
      * Errors have the frames of the code that made the call; else none. Each call then costs some microseconds more,
@@ -53,20 +55,24 @@ export interface ViewOptions {
 
 /** Times are in milliseconds, except `keepalive`, which is in seconds. */
 export interface ConnectOptions {
+    /** How long one attempt to connect may take: look-up, TCP, TLS and login together. Default 5000. */
     connectTimeout?: number | undefined;
+    /** How long a call may take, all its attempts together. Default 10,000. */
     callTimeout?: number | undefined;
     /**
      * When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
      * calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
-     * on. Default 500.
+     * on. Default: the URL's `silence_timeout_ms`, or 500.
      */
     silenceTimeout?: number | undefined;
+    /** The ACL user; wins over the URL's, and needs a password. */
     username?: string | undefined;
+    /** Wins over the URL's. */
     password?: string | Uint8Array | undefined;
     /**
      * Asked for user and password whenever a connection to a server is made, in place of a password that stays the
-     * same: for tokens that expire, and passwords that are rotated. Connections that stand log in again when three
-     * quarters of `lifetime` are over, and with `reauthenticate()`; where that fails they serve on, `authError` is
+     * same: for tokens that expire, and passwords that are rotated. Open connections log in again when three
+     * quarters of `lifetime` are over, and with `reauthenticate()`; where that fails they stay in use, `authError` is
      * told, and it is tried again.
      *
      * `node` is the server, `host:port` or a socket's path; for one server it is not asked again before it has
@@ -76,19 +82,38 @@ export interface ConnectOptions {
      * refers to lives until it is closed.
      */
     credentials?: ((node: string, context: { signal: AbortSignal }) => Credentials | Promise<Credentials>) | undefined;
+    /** The name in CLIENT LIST; printable ASCII without spaces. */
     clientName?: string | undefined;
+    /**
+     * The version of RESP. "auto" is 3, and 2 with a server that does not know that. Default: the URL's, or "auto".
+     */
     protocol?: "auto" | 2 | 3 | undefined;
+    /** A PEM file of the authorities to trust, in place of the system's. */
     tlsCaFile?: string | undefined;
+    /** PEM files of the client certificate, its chain included, and of its key. */
     tlsClientCert?: { cert: string; key: string } | undefined;
     /** The same from memory, in PEM form, in place of the files. Those are read again for each connection. */
     tlsCaPem?: string | Uint8Array | undefined;
     tlsClientCertPem?: { cert: string | Uint8Array; key: string | Uint8Array } | undefined;
+    /** The host name or address that the server's certificate must hold, in place of the URL's host. */
     tlsServerName?: string | undefined;
+    /** Accept any certificate: for tests only. Default false. */
     tlsInsecureSkipVerify?: boolean | undefined;
+    /** TCP keep-alive, in seconds: the silence before the first probe; 0: none. Default 60. */
     keepalive?: number | undefined;
+    /** The pause before the second attempt to connect, and the longest pause. Default 20 and 1000. */
     reconnectBackoff?: { min: number; max: number } | undefined;
+    /**
+     * After how many failed attempts to connect a call gives up; 0: not before its deadline. connect() tries each
+     * server once. Default 5.
+     */
     reconnectAttempts?: number | undefined;
+    /**
+     * The longest reply, in bytes on the wire, at least 65536; over it the connection is closed, and the call ends
+     * with `RS_ERR_REPLY_LIMIT`. Default 513 MiB.
+     */
     maxReplyBytes?: number | undefined;
+    /** How deep a reply may be nested, 8 to 1024; over it the same happens. Default 128. */
     maxReplyDepth?: number | undefined;
     /** Commands that wait on servers (BLPOP, ...) at a time, a connection each; more stand in line. Default 1000. */
     maxWaiting?: number | undefined;
@@ -116,19 +141,22 @@ export interface ConnectOptions {
      * more. Default true.
      */
     probeTransactions?: boolean | undefined;
+    /** Which servers run read-only calls. Default "primary". */
     readFrom?: ReadFrom | undefined;
     /** Addresses that servers announce, and those to connect to instead. */
     mapAddress?: Record<string, string> | undefined;
+    /** User and password for the sentinels; those of the URL are for the servers alone. */
     sentinelUsername?: string | undefined;
     sentinelPassword?: string | Uint8Array | undefined;
-    /** Connect with the first call. */
+    /** Connect with the first call. Default false. */
     lazyConnect?: boolean | undefined;
-    /** Keep the process alive while the client is open. */
+    /** Keep the process alive while the client is open. Default false. */
     keepAlive?: boolean | undefined;
+    /** Strings in replies as Buffers (true) or decoded as UTF-8 (false). Default false. */
     buffers?: boolean | undefined;
     /** As in ViewOptions. Default false. */
     callerStack?: boolean | undefined;
-    /** Calls under way at most; more are a QueueFullError. Default 100,000. */
+    /** How many calls may be under way at a time; one more is a QueueFullError. Default 100,000. */
     maxInFlight?: number | undefined;
     /** Ends the attempt to connect. */
     signal?: AbortSignal | undefined;
@@ -224,18 +252,26 @@ export interface Script<T extends Reply = Reply> {
 }
 
 export interface Stats {
+    /** Calls sent, those sent a second time counted again, the handshakes, and what the library asks for itself. */
     calls: number;
     /**
      * Bursts of writing to a socket. Calls that travel together share one; a call made when all before it have ended
      * adds exactly one each time that something of it is sent.
      */
     roundTrips: number;
+    /** Before encryption. */
     bytesSent: number;
+    /** After decryption. */
     bytesReceived: number;
+    /** SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord. */
     scriptLoads: number;
+    /** Scripts and functions loaded and sent again because the server had lost them. */
     noscriptRepairs: number;
+    /** Connections opened after the first one to each server, those of commands that wait not counted. */
     reconnects: number;
+    /** MOVED and ASK redirections followed. */
     redirects: number;
+    /** Calls in flight now, those included whose callers have left. */
     inFlight: number;
 }
 
@@ -246,7 +282,7 @@ export interface ScriptStats {
     name: string | null;
     /** That have ended, items of pipelines and transactions among them. */
     calls: number;
-    /** SCRIPT LOADs of it that were sent. */
+    /** SCRIPT LOADs of it that were sent, or FUNCTION LOADs of its library. */
     loads: number;
     /** How often it was sent again because a server had lost it. */
     repairs: number;
@@ -323,7 +359,7 @@ export class Client {
      */
     libraryPrune(libraries: readonly Library[], options?: CallOptions): Promise<OfEachNode<string[]>>;
     /**
-     * Asks `credentials` again, and has every connection that stands log in with what it gives; resolves when all
+     * Asks `credentials` again, and has every open connection log in with what it gives; resolves when all
      * have. A ConnectError (`RS_ERR_AUTH`) where one was refused.
      */
     reauthenticate(options?: CallOptions): Promise<void>;
@@ -377,7 +413,7 @@ export interface ConnectionEvents {
     connectError: ConnectionEvent;
     /** A server did not accept user or password. */
     authError: ConnectionEvent;
-    /** A connection that stands has logged in again. */
+    /** An open connection has logged in again. */
     reauthenticated: ConnectionEvent;
     /** A connection is replaced because the user has changed. */
     userChanged: ConnectionEvent;
@@ -444,7 +480,7 @@ export class Pipeline {
     exec<T extends readonly Reply[] = Reply[]>(options?: ScriptCallOptions): Promise<T>;
 }
 
-/** Resolves when a server has answered. */
+/** Resolves when a server has answered, or with `lazyConnect` at once. */
 export function connect(url: string, options?: ConnectOptions): Promise<Client>;
 
 /**
@@ -453,7 +489,7 @@ export function connect(url: string, options?: ConnectOptions): Promise<Client>;
 export class ScriptError extends Error {
     /** Errors come from calls. */
     protected constructor();
-    /** One of the numbers of RS_ERR_. */
+    /** One of the RS_ERR_ numbers. */
     readonly status: number;
     /** Its name, such as `RS_ERR_INDETERMINATE`. */
     readonly code: string;

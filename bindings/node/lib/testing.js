@@ -264,7 +264,7 @@ class FakeConnection {
         const caller = callerStack ? errors.callerOf(made) : null;
         const pending = new Pending();
         const abort = () =>
-            pending.stop(reasonOf.CANCELLED, errors.cancelled("the call was called off"), signal.reason);
+            pending.stop(reasonOf.CANCELLED, errors.cancelled("the call was cancelled"), signal.reason);
         try {
             if (this.#isClosed) throw errors.closed("the client is closed");
             if (signal?.aborted) abort();

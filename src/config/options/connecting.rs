@@ -72,8 +72,8 @@ impl Options {
         Ok(self)
     }
 
-    /// How long to wait between attempts to connect: `min` after the first, growing up to `max`. Default: 20
-    /// milliseconds to 1 second.
+    /// How long to wait between attempts to connect: `min` after the first, doubling up to `max`, and shortened at
+    /// random by up to half. Default: 20 milliseconds to 1 second.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
@@ -93,7 +93,9 @@ impl Options {
         Ok(self)
     }
 
-    /// How often one call tries to connect before it gives up; 0: until its deadline. Default: 5.
+    /// How often one call tries to connect before it gives up; 0: until its deadline. In a cluster, and behind
+    /// sentinels, only an attempt in which no server could be reached counts: as long as one answers, a call waits for
+    /// a primary until its deadline. Opening a client tries once. Default: 5.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();

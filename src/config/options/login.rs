@@ -41,16 +41,16 @@ impl Options {
     ///
     /// `ask` gets the server (`host:port` or a socket's path). It runs on a thread started for it, so it may block,
     /// on an HTTP request for instance: nothing but the connection that it is asked for waits, up to the connect
-    /// time-out and the deadlines of its calls. It may be called for several servers at once, but not for a server
+    /// timeout and the deadlines of its calls. It may be called for several servers at once, but not for a server
     /// whose question before it has not answered. An error ends that attempt to connect with
     /// [`Status::Auth`](crate::Status::Auth) and its text, which must hold no secret. Closing a client waits for an
     /// `ask` that is about to return, not for one that still thinks.
     ///
-    /// Connections that stand log in again when their credentials are [due](Credentials::lifetime), and when
+    /// Open connections log in again when their credentials are [due](Credentials::lifetime), and when
     /// [`Client::reauthenticate`](crate::Client::reauthenticate) says so. AUTH then goes between the calls of others;
-    /// where it is refused, or `ask` fails, the connection serves on, the log is told, and it is tried again: after a
+    /// where it is refused, or `ask` fails, the connection stays in use, the log is told, and it is tried again: after a
     /// second first, then more seldom, up to once a minute. An answer with another user has the connection replaced
-    /// by a new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+    /// by a new one. A command that waits on a connection of its own (BLPOP) is left as it is.
     ///
     /// ```
     /// # fn main() -> rs_script::Result<()> {

@@ -13,7 +13,7 @@ impl Options {
     ///
     /// Like the other files of TLS it is read when the client is opened, and again for each connection, so that one
     /// that has been replaced counts from the next connection on. One that cannot be read or used then is the error
-    /// of that attempt to connect; connections that stand go on.
+    /// of that attempt to connect; open connections go on.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();

@@ -32,8 +32,8 @@
 //         rs_client_free(client);
 //     }
 //
-// OWNERSHIP is said in three phrases. "caller frees with X": yours, free it once with X. "borrowed until Y": valid until
-//           then, never to be freed. "copied": the library keeps nothing of yours after the call returns.
+// OWNERSHIP is said in three phrases. "caller frees with X": yours, free it once with X. "borrowed until Y": valid
+//           until then, never to be freed. "copied": the library keeps nothing of yours after the call returns.
 //           Every X_free takes NULL. Outputs are set on every path: to NULL, 0 or false on failure.
 // ERRORS    Functions that can fail return RS_OK or a number from RS_ERR_INVALID_ARGUMENT on: 100s your own mistake,
 //           200s no connection, 300s outcome unknown, 400s the server's answer, 500s this library. The last parameter,
@@ -41,19 +41,21 @@
 //           rs_error_free.
 // STRINGS   are bytes with a length; NULL is an empty one where the length is 0. Lists are an array of pointers and an
 //           array of lengths; with NULL for the lengths each string ends in a NUL.
-// NUMBERS   Lengths (in bytes), counts and indices are size_t, times are uint64_t, and milliseconds unless their
-//           names say otherwise, flags uint32_t, all that has names int32_t. Bits and numbers that have no name here are refused with RS_ERR_INVALID_ARGUMENT,
-//           wherever they stand.
+// NUMBERS   Lengths (in bytes), counts and indices are size_t. Times are uint64_t, in milliseconds unless the name
+//           says otherwise. Flags are uint32_t, and whatever has named values is int32_t. Bits and numbers that have
+//           no name here are refused: by the setters of rs_options with RS_ERR_INVALID_OPTION, by all other functions
+//           with RS_ERR_INVALID_ARGUMENT.
 // NULL      where an object or an output must not be NULL is RS_ERR_INVALID_ARGUMENT too, and never undefined. Clang
 //           warns of it.
 // CONST     is what a function neither changes nor hands out to be changed. A call changes its client, and a poll its
 //           queue.
-// THREADS   Clients and scripts may be used by any number of threads at once. Replies may be read by any number;
-//           options and errors belong to one thread at a time. No object may be freed while another thread uses that
-//           handle. There is no thread-local state. A blocking call works on the thread that makes it. A client has a
-//           thread in the background once it has submitted a call; see rs_queue. rs_client_free of the last handle
-//           waits for the end of the client's threads; then the library may be unloaded. A look-up of a host name that
-//           hangs cannot be ended: it is left to itself, and keeps the library loaded.
+// THREADS   Clients, queues and scripts may be used by any number of threads at once. Replies may be read by any
+//           number; options, pipelines and errors belong to one thread at a time. No object may be freed while another
+//           thread uses that handle. There is no thread-local state. A blocking call works on the thread that makes
+//           it. A client has a thread in the background once it has submitted a call; see rs_queue. A look-up of a
+//           host name has a thread while it lasts, and so has a question for credentials. rs_client_free of the last
+//           handle waits for the end of the client's threads; then the library may be unloaded. A look-up that hangs
+//           cannot be ended: it is left to itself, and keeps the library loaded.
 // FORK      A child must not use its parent's clients, queues and pipelines: calls end with RS_ERR_FORKED, at
 //           whatever moment it was forked, and nothing that it does reaches the parent's connections. Making its own
 //           is fine, and so is freeing. Scripts, replies, errors and options are its own. (The system's allocator and
@@ -83,7 +85,8 @@
 // No index: see rs_error_index.
 #define RS_NO_INDEX SIZE_MAX
 
-// What an rs_call_options, an rs_script_options or an rs_library_options starts as: rs_call_options options = RS_CALL_OPTIONS_INIT;
+// What an rs_call_options, an rs_script_options or an rs_library_options starts as, as in
+// rs_call_options options = RS_CALL_OPTIONS_INIT;
 #define RS_CALL_OPTIONS_INIT {sizeof(rs_call_options), 0, 0, 0, 0, NULL, 0, 0, 0, NULL, 0}
 #define RS_SCRIPT_OPTIONS_INIT {sizeof(rs_script_options), 0, NULL, 0, 0, 0, 0, NULL, 0, 0}
 #define RS_LIBRARY_OPTIONS_INIT {sizeof(rs_library_options), 0, 0, 0, 0, NULL, 0, 0}
@@ -137,7 +140,7 @@
 //
 // A script is sent as EVALSHA_RO, and the server stops it at its first write. One whose first line is `#!lua` without
 // the flag `no-writes` is refused with RS_ERR_NOT_READ_ONLY before anything is sent. A server older than 7.0 cannot
-// enforce it: its primary runs a plain EVALSHA, which is not sent again. Of a command you vouch that it only reads;
+// enforce it: its primary runs a plain EVALSHA, which is not sent again. That a command only reads is your word:
 // nobody checks that, and a replica of a cluster refuses a write. A command that waits (XREAD BLOCK, ...) runs on a
 // primary all the same.
 //
@@ -206,10 +209,10 @@
 // What ended a call: the connection was lost with the call on it.
 #define RS_REASON_CONNECTION_LOST 2
 
-// What ended a call: its caller has called it off.
+// What ended a call: its caller has cancelled it.
 #define RS_REASON_CANCELLED 3
 
-// What ended a call: the server sent what is no reply.
+// What ended a call: the server sent something that is no reply.
 #define RS_REASON_PROTOCOL 4
 
 // What ended a call: the client was closed.
@@ -247,11 +250,11 @@
 // way and no thread (see rs_queue) does with its next call.
 #define RS_EVENT_CONNECTION_LOST 4
 
-// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on one that
-// stands and serves on.
+// A server did not accept user or password, or there was nothing to log in with: on a new connection, or on an open
+// one, which stays in use.
 #define RS_EVENT_AUTH_FAILED 5
 
-// A connection that stands has logged in again.
+// An open connection has logged in again.
 #define RS_EVENT_REAUTHENTICATED 6
 
 // A connection is replaced because the user has changed.
@@ -325,13 +328,14 @@
 // Read-only calls run on the replicas in turn, and never on the primary.
 #define RS_READ_FROM_REPLICA 3
 
-// Something failed; calls may have failed with it.
+// An attempt to connect has failed; calls may have failed with it.
 #define RS_LOG_LEVEL_ERROR 1
 
-// Something failed and was mended.
+// The client goes on, but something is wrong: a connection was lost, a login could not be renewed, a server evicts
+// tokens.
 #define RS_LOG_LEVEL_WARNING 2
 
-// A connection came or went.
+// A connection was made, or something about the servers has changed.
 #define RS_LOG_LEVEL_INFO 3
 
 // A packed call: a command.
@@ -382,7 +386,8 @@
 // A packed call: rs_client_library_prune.
 #define RS_PACKED_LIBRARY_PRUNE 15
 
-// In front of a packed command, script call or pipeline: where it goes, as `read_from` and `route` of rs_call_options.
+// In front of a packed command, script call or pipeline: where it goes, as `read_from` and `route` of
+// rs_call_options.
 #define RS_PACKED_ROUTED 16
 
 // A flag of a packed script call: read-only.
@@ -472,7 +477,8 @@
 // RESP3: a string with a format of three letters.
 #define RS_REPLY_VERBATIM 12
 
-// Calls sent: commands, scripts and pipelines, those sent a second time counted again, and the handshakes.
+// Calls sent: commands, scripts and pipelines, those sent a second time counted again, the handshakes, and what the
+// library asks servers for itself.
 #define RS_STAT_CALLS 0
 
 // Round trips: bursts of writing to a socket. A burst is all that waits when sending begins; what is queued later
@@ -487,13 +493,13 @@
 // Bytes received, after decryption.
 #define RS_STAT_BYTES_RECEIVED 3
 
-// SCRIPT LOADs sent of the library's own accord.
+// SCRIPT LOADs and FUNCTION LOADs sent of the library's own accord.
 #define RS_STAT_SCRIPT_LOADS 4
 
-// Scripts loaded and sent again because the server had lost them.
+// Scripts and functions loaded and sent again because the server had lost them.
 #define RS_STAT_NOSCRIPT_REPAIRS 5
 
-// Connections opened after the first.
+// Connections opened after the first one to each server, those of commands that wait not counted.
 #define RS_STAT_RECONNECTS 6
 
 // MOVED and ASK redirections followed.
@@ -533,9 +539,9 @@ typedef struct rs_library rs_library;
 
 // Options to open clients with; they may be changed and used again afterwards. Caller frees with rs_options_free.
 //
-// Every setter copies its value, and returns RS_ERR_INVALID_OPTION, or RS_ERR_INVALID_ARGUMENT for a NULL, with the
-// options as they were, when it cannot be used. What only makes sense together is checked by rs_client_open.
-// Threads: one at a time.
+// Every setter copies its value. A value that cannot be used is RS_ERR_INVALID_OPTION; a NULL, and a text that is not
+// UTF-8, are RS_ERR_INVALID_ARGUMENT. The options stay as they were then. What only makes sense together is checked by
+// rs_client_open. No time may be longer than 365 days. Threads: one at a time.
 typedef struct rs_options rs_options;
 
 // Commands and script calls to be sent together and answered in order. Caller frees with rs_pipeline_free.
@@ -586,7 +592,8 @@ typedef struct {
     // Which servers run the call if it is read-only: one of the RS_READ_FROM_ numbers.
     int32_t read_from;
     // Where the call goes if it has no keys, or is a command whose keys this library does not know: one of the
-    // RS_ROUTE_ numbers. Keys go before it. On a client of a single server it changes nothing.
+    // RS_ROUTE_ numbers. Keys go before it. On a client of a single server every route leads there, and with
+    // RS_ROUTE_ALL the reply is a map all the same.
     int32_t route;
     // With RS_ROUTE_KEY a key, with RS_ROUTE_NODE a server: `route_len` bytes, NULL is an empty key.
     const char *route_to;
@@ -607,7 +614,7 @@ typedef struct {
 // Gives user and password for a connection to a server, by rs_credentials_answer or rs_credentials_refuse.
 //
 // It runs on a thread started for it and may block, on an HTTP request for instance: no lock is held, and nothing
-// but the connection that it is called for waits, up to the connect time-out and the deadlines of its calls. It may
+// but the connection that it is called for waits, up to the connect timeout and the deadlines of its calls. It may
 // be called for several servers at once, but is not called again for a server while a call for it has neither
 // answered nor returned. It may return first and answer later. It may free the client; it must not let an exception
 // or longjmp out, or end its thread. rs_client_free waits for a call that has answered to return, and not for one
@@ -624,7 +631,8 @@ typedef struct {
     uint32_t size;
     // One of the RS_CALL_KIND_ numbers.
     int32_t kind;
-    // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the pipeline's.
+    // RS_OK, or what the call ended with. An error that is an element of a pipeline's reply is none of the
+    // pipeline's.
     rs_status status;
     // One of the RS_REASON_ numbers; 0 with RS_OK.
     int32_t reason;
@@ -780,17 +788,19 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The client or queue was made before fork(), by the parent process. Nothing was sent.
 #define RS_ERR_FORKED 106
 
-// The client is closed or was freed. Nothing of the call was sent.
+// The client is closed or was freed, or the queue is closed. Nothing of the call was sent.
 #define RS_ERR_CLOSED 107
 
-// In a cluster: the command's keys are not known to this library, or it concerns one server of several; name a route,
-// one of the RS_ROUTE_ numbers. Nothing was sent.
+// In a cluster: the command's keys are not known to this library, or it concerns one server of several: name a route,
+// one of the RS_ROUTE_ numbers. Or no server has the address of the route. Nothing was sent.
 #define RS_ERR_NO_ROUTE 108
 
-// The queue holds as many calls as it may. Nothing was sent.
+// The queue holds as many calls as it may, or as many blocking calls are in flight as rs_options_set_max_in_flight
+// allows. Nothing was sent.
 #define RS_ERR_QUEUE_FULL 109
 
-// No connection: no such host, refused, unreachable, lost before anything was sent. Nothing was executed.
+// No connection: no such host, refused, unreachable, lost before anything was sent, or no descriptors left on this
+// side (RS_REASON_RESOURCES). Nothing was executed.
 #define RS_ERR_CONNECT 200
 
 // The TLS handshake failed: certificate, host name, protocol. Nothing was executed.
@@ -802,7 +812,7 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The deadline passed before anything was sent. Nothing was executed.
 #define RS_ERR_TIMEOUT 203
 
-// The caller has called it off before anything was sent. Nothing was executed.
+// The caller has cancelled it before anything was sent. Nothing was executed.
 #define RS_ERR_CANCELLED 204
 
 // The call was sent and no reply came (deadline, lost connection, malformed reply): the server may have executed it,
@@ -836,7 +846,7 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // The transaction was refused or aborted as a whole. Nothing in it was executed.
 #define RS_ERR_TRANSACTION_ABORTED 405
 
-// The server lacks what was asked for.
+// The server lacks what was asked for, or is not what the URL says (no cluster, no sentinel). Nothing was executed.
 #define RS_ERR_NOT_SUPPORTED 406
 
 // Up to the deadline no server of the cluster ran the call: slots without a server, slots on the move, no primary.
@@ -859,9 +869,10 @@ typedef void (*rs_completion_fn)(void *context, const rs_completion *completion)
 // A defect of this library. Whether the call was executed is not known.
 #define RS_ERR_INTERNAL 500
 
-// There is no memory for the call, of which nothing was sent then, or for its reply: then the server may have executed
-// it. rs_error_not_executed tells. Where a reply was being received, or a call was half written, the connection was
-// closed; other calls on it end with RS_ERR_INDETERMINATE, or with this one if nothing of them was sent.
+// There is no memory for the call, and nothing of it was sent; or there is none for its reply, and the server may
+// have executed it. rs_error_is_not_executed tells which. Where a reply was being received, or a call was half
+// written, the connection was closed; other calls on it end with RS_ERR_INDETERMINATE, or with this one if nothing
+// of them was sent.
 #define RS_ERR_NO_MEMORY 501
 
 // The system has no descriptors or threads left for a queue, or for the client's thread that submitted calls need.
@@ -965,8 +976,13 @@ rs_status rs_client_script_show(rs_client *client,
 // `redis+sentinel://[[user]:password@]host[:port],.../service[/database]`; copied. `options`: NULL for the defaults;
 // copied. `*client`: caller frees with rs_client_free; NULL on failure; `client` not NULL. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION, RS_ERR_CONNECT, RS_ERR_TLS, RS_ERR_AUTH,
-// RS_ERR_TIMEOUT. Threads: any.
+// Each server that the URL names is tried once, for no longer than the connect timeout; all of it takes no longer
+// than the call timeout.
+//
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_INVALID_URL, RS_ERR_INVALID_OPTION; RS_ERR_CONNECT, RS_ERR_TLS,
+// RS_ERR_AUTH, RS_ERR_TIMEOUT; RS_ERR_NOT_SUPPORTED where the server is not what the URL says (no cluster, no
+// sentinel) or does not speak the RESP3 that was asked for; RS_ERR_LOADING, RS_ERR_BUSY and RS_ERR_NOT_SERVED where
+// the servers answer so. Threads: any.
 RS_NODISCARD
 rs_status rs_client_open(const char *url,
                          const rs_options *options,
@@ -999,8 +1015,9 @@ rs_status rs_client_with(rs_client *client,
 // without keys goes to any primary if they all answer it alike (PING, PUBLISH, ...); any other needs a route, such
 // as RS_ROUTE_ALL: RS_ERR_NO_ROUTE.
 //
-// Errors: any of RS_ERR_. Once bytes of it were sent a command is not sent again, unless the flags allow it: when its
-// reply is lost the status is RS_ERR_INDETERMINATE. Threads: any.
+// Errors: any of RS_ERR_. A command is sent again only when the server provably did not run it, as after a
+// redirection: when its reply is lost the status is RS_ERR_INDETERMINATE, unless the flags allow it to run twice.
+// Threads: any.
 rs_status rs_client_command(rs_client *client,
                             size_t argc,
                             const char *const *argv,
@@ -1019,19 +1036,23 @@ void rs_client_close(rs_client *client);
 
 // Frees a handle of a client; the last one closes it, and waits until its threads have ended: a moment, unless one
 // of them is in the log callback. Then every call that was submitted is completed, and the log callback is not
-// called any more. Scripts do not keep a client open: calling one that was
-// registered with it ends with RS_ERR_CLOSED then.
+// called any more. Scripts do not keep a client open: calling one that was registered with it ends with
+// RS_ERR_CLOSED then.
 //
-// In the log callback it does not wait, the client's threads end by themselves, and the library stays loaded; where
-// a call of that very thread has led to the callback, the handle's memory is not given back either, for the call
-// looks at it still. In a callback of rs_queue_dispatch it is as everywhere.
+// Called in the log callback it does not wait: the client's threads end by themselves, and the library stays loaded.
+// Where a call of the same thread has led to that callback, the handle's memory is not given back either, because the
+// call still uses it. In a callback of rs_queue_dispatch it works as everywhere else.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 void rs_client_free(rs_client *client);
 
 // The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of
 // rs_options_set_tls_ca_file. TLS URLs only; checked by rs_client_open.
-rs_status rs_options_set_tls_ca_pem(rs_options *options, const char *pem, size_t len, rs_error **err);
+rs_status rs_options_set_tls_ca_pem(rs_options *options,
+                                    const char *pem,
+                                    size_t len,
+                                    rs_error **err)
+    RS_NOT_NULL(options);
 
 // The client certificate, its chain included, and its key (PKCS#8, PKCS#1 or SEC1; not encrypted), in PEM form;
 // copied. In place of rs_options_set_tls_client_cert. TLS URLs only; checked by rs_client_open. The copies of the
@@ -1041,17 +1062,18 @@ rs_status rs_options_set_tls_client_cert_pem(rs_options *options,
                                              size_t cert_len,
                                              const char *key,
                                              size_t key_len,
-                                             rs_error **err);
+                                             rs_error **err)
+    RS_NOT_NULL(options);
 
 // Ask for user and password whenever a connection to a server is made, in place of a password that stays the same:
 // for tokens that expire, and passwords that are rotated. Sentinels keep their own. With a user or a password in the
 // URL or in these options besides, rs_client_open ends with RS_ERR_INVALID_OPTION. Default: nobody is asked.
 //
-// Connections that stand log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
+// Open connections log in again when their credentials are due (`lifetime_ms` of rs_credentials_answer), and
 // when rs_client_reauthenticate says so. AUTH goes between the calls of others then. Where it is refused, or there
-// is no answer, the connection serves on, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
+// is no answer, the connection stays in use, the log is told with RS_LOG_LEVEL_WARNING, and it is tried again: after a
 // second first, then more seldom, up to once a minute. An answer with another user has the connection replaced by a
-// new one. A command that waits on a connection of its own (BLPOP) is left in peace.
+// new one. A command that waits on a connection of its own (BLPOP) is left as it is.
 //
 // `credentials`: NULL for nobody. `context`: handed to it each time, on any thread. `context_free`: called with it,
 // once, when neither these options nor a client of theirs nor a call of `credentials` needs it any more; may be
@@ -1062,7 +1084,8 @@ rs_status rs_options_set_credentials(rs_options *options,
                                      rs_credentials_fn credentials,
                                      void *context,
                                      rs_free_fn context_free,
-                                     rs_error **err);
+                                     rs_error **err)
+    RS_NOT_NULL(options);
 
 // The server that a connection is made to: `host:port` or a socket's path.
 //
@@ -1083,21 +1106,22 @@ rs_status rs_credentials_answer(rs_credentials_request *request,
                                 const char *password,
                                 size_t len,
                                 uint64_t lifetime_ms,
-                                rs_error **err);
+                                rs_error **err)
+    RS_NOT_NULL(request);
 
 // Says that there are no credentials, and why, and takes the request back: the attempt to connect fails with
-// RS_ERR_AUTH and this text, and nothing was executed. A connection that stands serves on.
+// RS_ERR_AUTH and this text, and nothing was executed. An open connection stays in use.
 //
 // `why`: ends in a NUL; copied; it must hold no secret. NULL: no text. NULL `request`: does nothing. Errors: none.
 // Threads: any.
 void rs_credentials_refuse(rs_credentials_request *request,
                            const char *why);
 
-// Asks for credentials again (rs_options_set_credentials) and has every connection that stands log in with them,
+// Asks for credentials again (rs_options_set_credentials) and has every open connection log in with them,
 // between the calls of others: for when a password has been rotated, or is about to be. Returns when all have.
 //
 // Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the
-// connections serve on, and try again by themselves.
+// connections stay in use, and try again by themselves.
 //
 // Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
 // which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the
@@ -1111,8 +1135,9 @@ rs_status rs_client_reauthenticate(rs_client *client,
 // NULL: RS_OK. Errors: none.
 rs_status rs_error_status(const rs_error *error);
 
-// What happened, as a sentence that ends in a NUL. Never holds a password or the text of a script. A server's text
-// in it is cut off after 64 KiB.
+// What happened, as a sentence that ends in a NUL. Never holds a password. It may hold the server's own text, cut off
+// after 64 KiB, and that may quote a piece of a script that does not compile, or what a script has put into its
+// error.
 //
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_message(const rs_error *error);
@@ -1123,13 +1148,14 @@ const char *rs_error_message(const rs_error *error);
 // Returns: borrowed until rs_error_free. NULL: an empty string. Errors: none.
 const char *rs_error_server_code(const rs_error *error);
 
-// Whether the call may have been executed, or may yet be, without this side ever learning of it.
+// Whether the call may have been executed, or may yet be, without this side ever learning of it; also where it was
+// executed and may be lost again (RS_ERR_NOT_REPLICATED).
 //
 // NULL: false. Errors: none.
 bool rs_error_is_indeterminate(const rs_error *error);
 
-// Whether it is certain that the call was not executed and will not be, so that it may be made again. Neither this nor
-// rs_error_is_indeterminate holds for most errors of a script: it has done what it did before it failed.
+// Whether it is certain that the call was not executed and will not be, so that it may be made again. Neither this
+// nor rs_error_is_indeterminate holds for most errors of a script: it has done what it did before it failed.
 //
 // NULL: false. Errors: none.
 bool rs_error_is_not_executed(const rs_error *error);
@@ -1172,12 +1198,14 @@ const char *rs_reason_name(int32_t reason);
 // after each poll.
 //
 // `capacity`: above 0; of more events the oldest are dropped, and of more requests for credentials the oldest
-// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with
-// rs_events_free; NULL on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+// refused. `queue`: not NULL; it may be freed before. `*events`: caller frees with rs_events_free; NULL on failure;
+// `events` not NULL. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
+RS_NODISCARD
 rs_status rs_events_new(size_t capacity,
                         rs_queue *queue,
                         rs_events **events,
-                        rs_error **err);
+                        rs_error **err)
+    RS_NOT_NULL(queue) RS_NOT_NULL(events);
 
 // Has clients that are opened with these options put what rs_options_set_log would tell of there, in its place:
 // either takes the other's place.
@@ -1186,7 +1214,8 @@ rs_status rs_events_new(size_t capacity,
 // Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_events(rs_options *options,
                                 rs_events *events,
-                                rs_error **err);
+                                rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(events);
 
 // Takes events out, in the order in which they came, as many as fit.
 //
@@ -1202,7 +1231,8 @@ rs_status rs_events_take(rs_events *events,
                          size_t *used,
                          size_t *needed,
                          size_t *dropped,
-                         rs_error **err);
+                         rs_error **err)
+    RS_NOT_NULL(events);
 
 // Has clients that are opened with these options ask for user and password there: rs_events_take_credentials, after
 // each poll as with events, takes the requests out. As rs_options_set_credentials in all else; either takes the
@@ -1213,7 +1243,8 @@ rs_status rs_events_take(rs_events *events,
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT. Threads: one at a time for the same options.
 rs_status rs_options_set_credentials_events(rs_options *options,
                                             rs_events *events,
-                                            rs_error **err);
+                                            rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(events);
 
 // Takes a request for credentials out, in the order in which they came.
 //
@@ -1221,7 +1252,8 @@ rs_status rs_options_set_credentials_events(rs_options *options,
 // none, and on failure. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_events_take_credentials(rs_events *events,
                                      rs_credentials_request **request,
-                                     rs_error **err);
+                                     rs_error **err)
+    RS_NOT_NULL(events) RS_NOT_NULL(request);
 
 // Frees a place for events and those in it; requests for credentials are refused. Clients that put theirs there go
 // on, tell nobody, and get no credentials.
@@ -1242,33 +1274,36 @@ rs_status rs_options_set_call_hook(rs_options *options,
                                    rs_call_fn call,
                                    void *context,
                                    rs_free_fn context_free,
-                                   rs_error **err);
+                                   rs_error **err)
+    RS_NOT_NULL(options);
 
 // True: what rs_queue_poll_packed takes out tells what each call has cost (RS_PACKED_COST), once it has ended: for
 // bindings, whose languages cannot be called back on the thread that completes a call. Calls that never began (what
 // is wrong with one of a batch) have none. Default: false, which costs nothing.
 rs_status rs_options_set_call_costs(rs_options *options,
                                     bool tell,
-                                    rs_error **err);
+                                    rs_error **err)
+    RS_NOT_NULL(options);
 
 // Keep figures of so many scripts, and of all others together: see rs_client_script_stats. 0: none. A script takes
 // 21 KiB once it is called. Default: 0.
 rs_status rs_options_set_script_stats(rs_options *options,
                                       size_t max_scripts,
-                                      rs_error **err);
+                                      rs_error **err)
+    RS_NOT_NULL(options);
 
 // What became of the calls of each script since the client was opened, those called most first; see
 // rs_options_set_script_stats, without which there is nothing. Nothing is sent.
 //
 // `*reply`: an array with a map for each script; caller frees with rs_reply_free; NULL on failure. Each map has, as
 // strings, `sha` and `name`, which is nil where the script has none; as integers `calls` (that have ended, items of
-// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it), `repairs` (how often it was sent again
-// because a server had lost it), `errors` (calls that ended with an error of any kind) and `indeterminate` (those of
-// them of which nobody knows whether they were executed); and a map `latency` of the calls by themselves: `count`,
-// `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in microseconds and to 1 %, up to 100 seconds; and
-// `buckets`, an array of pairs: the longest time in microseconds that is counted in a bucket, and how many calls
-// are. Later versions append to the maps. All scripts that were too many to be counted by themselves stand last,
-// with nil for `sha`.
+// pipelines and transactions among them), `loads` (SCRIPT LOADs sent of it, or FUNCTION LOADs of its library),
+// `repairs` (how often it was sent again because a server had lost it), `errors` (calls that ended with an error of
+// any kind) and `indeterminate` (those of them of which nobody knows whether they were executed); and a map
+// `latency` of the calls by themselves: `count`, `sum_us`, `p50_us`, `p90_us`, `p99_us`, `p999_us`, `max_us`, in
+// microseconds and to 1 %, up to 100 seconds; and `buckets`, an array of pairs: the longest time in microseconds
+// that is counted in a bucket, and how many calls are. Later versions append to the maps. All scripts that were too
+// many to be counted by themselves stand last, with nil for `sha`.
 //
 // Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED, RS_ERR_NO_MEMORY. Threads: any.
 rs_status rs_client_script_stats(const rs_client *client,
@@ -1432,15 +1467,18 @@ RS_NODISCARD rs_options *rs_options_new(void);
 // NULL: does nothing. Errors: none.
 void rs_options_free(rs_options *options);
 
-// How long connecting may take: name look-up, TCP, TLS and handshake together. Milliseconds above 0; default 5000.
+// How long one attempt to connect may take: name look-up, TCP, TLS and handshake together. Milliseconds above 0;
+// default 5000.
 rs_status rs_options_set_connect_timeout_ms(rs_options *options,
                                             uint64_t timeout_ms,
-                                            rs_error **err);
+                                            rs_error **err)
+    RS_NOT_NULL(options);
 
 // How long a call may take, all its attempts together. Milliseconds above 0; default 10000. See also rs_call_options.
 rs_status rs_options_set_call_timeout_ms(rs_options *options,
                                          uint64_t timeout_ms,
-                                         rs_error **err);
+                                         rs_error **err)
+    RS_NOT_NULL(options);
 
 // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
 // were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
@@ -1449,29 +1487,41 @@ rs_status rs_options_set_call_timeout_ms(rs_options *options,
 // 0; default 500.
 rs_status rs_options_set_silence_timeout_ms(rs_options *options,
                                             uint64_t timeout_ms,
-                                            rs_error **err);
+                                            rs_error **err)
+    RS_NOT_NULL(options);
 
 // The ACL user; wins over the URL's. Needs a password. Default: none, which is the user `default`.
-rs_status rs_options_set_username(rs_options *options, const char *username, rs_error **err);
+rs_status rs_options_set_username(rs_options *options,
+                                  const char *username,
+                                  rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(username);
 
 // The password, `len` bytes; wins over the URL's. Default: none.
-rs_status rs_options_set_password(rs_options *options, const char *password, size_t len, rs_error **err);
+rs_status rs_options_set_password(rs_options *options,
+                                  const char *password,
+                                  size_t len,
+                                  rs_error **err)
+    RS_NOT_NULL(options);
 
 // The name in CLIENT LIST; printable ASCII without spaces. Default: none.
-rs_status rs_options_set_client_name(rs_options *options, const char *name, rs_error **err);
+rs_status rs_options_set_client_name(rs_options *options,
+                                     const char *name,
+                                     rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(name);
 
 // One of the RS_PROTOCOL_ numbers. Default: RS_PROTOCOL_AUTO.
-rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_error **err);
+rs_status rs_options_set_protocol(rs_options *options, int32_t protocol, rs_error **err) RS_NOT_NULL(options);
 
 // A PEM file of the authorities to trust instead of the system's. TLS URLs only. From memory:
 // rs_options_set_tls_ca_pem.
 //
 // Like the other files of TLS it is read by rs_client_open, and again for each connection: one that has been
 // replaced counts from the next connection on. One that cannot be read or used then is the error of that attempt to
-// connect; connections that stand go on.
+// connect; open connections go on.
 rs_status rs_options_set_tls_ca_file(rs_options *options,
                                      const char *path,
-                                     rs_error **err);
+                                     rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(path);
 
 // PEM files of the client certificate, its chain included, and of its key. TLS URLs only; read by rs_client_open,
 // and again for each connection. Where one has been replaced already and the other has not, they do not fit, and
@@ -1479,15 +1529,20 @@ rs_status rs_options_set_tls_ca_file(rs_options *options,
 rs_status rs_options_set_tls_client_cert(rs_options *options,
                                          const char *cert_path,
                                          const char *key_path,
-                                         rs_error **err);
+                                         rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(cert_path) RS_NOT_NULL(key_path);
 
 // The host name or address that the server's certificate must hold, instead of the URL's host.
-rs_status rs_options_set_tls_server_name(rs_options *options, const char *name, rs_error **err);
+rs_status rs_options_set_tls_server_name(rs_options *options,
+                                         const char *name,
+                                         rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(name);
 
-// True: accept any certificate of anybody. Whoever sits on the way can read and change everything. Default: false.
+// True: accept any certificate. Anybody on the network path can read and change everything then. Default: false.
 rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
                                                   bool skip,
-                                                  rs_error **err);
+                                                  rs_error **err)
+    RS_NOT_NULL(options);
 
 // TCP keep-alive: the first probe after so long a silence. Milliseconds, which the system has rounded up to whole
 // seconds, up to 32767000; 0: none. After as long again without an answer the connection is lost. On Linux one is
@@ -1495,31 +1550,45 @@ rs_status rs_options_set_tls_insecure_skip_verify(rs_options *options,
 // 60000.
 rs_status rs_options_set_keepalive_ms(rs_options *options,
                                       uint64_t idle_ms,
-                                      rs_error **err);
+                                      rs_error **err)
+    RS_NOT_NULL(options);
 
 // The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at
 // random by up to half. Milliseconds; default 20 and 1000.
 rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
                                               uint64_t min_ms,
                                               uint64_t max_ms,
-                                              rs_error **err);
+                                              rs_error **err)
+    RS_NOT_NULL(options);
 
-// How many failed attempts to connect a call lives through; 0: as many as its deadline allows. Default: 5.
-rs_status rs_options_set_reconnect_attempts(rs_options *options, size_t attempts, rs_error **err);
+// After how many failed attempts to connect a call gives up; 0: not before its deadline. In a cluster, and behind
+// sentinels, only an attempt in which no server could be reached counts: as long as one answers, a call waits for a
+// primary until its deadline. rs_client_open tries once. Default: 5.
+rs_status rs_options_set_reconnect_attempts(rs_options *options,
+                                            size_t attempts,
+                                            rs_error **err)
+    RS_NOT_NULL(options);
 
 // The longest reply, in bytes on the wire; over it the connection is closed and the call ends with
 // RS_ERR_REPLY_LIMIT. At least 65536; default 513 MiB.
-rs_status rs_options_set_max_reply_bytes(rs_options *options, size_t bytes, rs_error **err);
+rs_status rs_options_set_max_reply_bytes(rs_options *options,
+                                         size_t bytes,
+                                         rs_error **err)
+    RS_NOT_NULL(options);
 
 // How deep arrays, maps and sets of a reply may be nested; over it the same happens. 8 to 1024; default 128.
-rs_status rs_options_set_max_reply_depth(rs_options *options, size_t depth, rs_error **err);
+rs_status rs_options_set_max_reply_depth(rs_options *options,
+                                         size_t depth,
+                                         rs_error **err)
+    RS_NOT_NULL(options);
 
 // How many commands may wait on servers at a time (BLPOP, XREAD BLOCK, ...), 1 at least: each has a connection of
 // its own. More stand in line until one has ended, or their deadlines have passed; no other call stands behind them.
 // Default: 1000.
 rs_status rs_options_set_max_waiting(rs_options *options,
                                      size_t count,
-                                     rs_error **err);
+                                     rs_error **err)
+    RS_NOT_NULL(options);
 
 // How many connections to each server calls may share, 1 to 64. Default: 1, on which a reply of 64 MiB, or a
 // pipeline of slow scripts, holds up all calls behind it.
@@ -1531,31 +1600,35 @@ rs_status rs_options_set_max_waiting(rs_options *options,
 // connection.
 rs_status rs_options_set_shared_connections(rs_options *options,
                                             size_t count,
-                                            rs_error **err);
+                                            rs_error **err)
+    RS_NOT_NULL(options);
 
 // How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once
 // with RS_ERR_QUEUE_FULL, and nothing of it is sent: so a server that is slow does not collect every thread of a
 // program. Submitted calls are bounded by their queues. Default: 0.
 rs_status rs_options_set_max_in_flight(rs_options *options,
                                        size_t calls,
-                                       rs_error **err);
+                                       rs_error **err)
+    RS_NOT_NULL(options);
 
 // True: rs_client_open does not connect, the first call does. Default: false.
-rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err);
+rs_status rs_options_set_lazy_connect(rs_options *options, bool lazy, rs_error **err) RS_NOT_NULL(options);
 
 // False: no connection tells the server by CLIENT SETINFO which library this is, in which version (CLIENT LIST shows
 // it). Where the user lacks the right, each connection leaves an entry in ACL LOG. In place of the URL's
 // `client_info`. Default: true.
 rs_status rs_options_set_client_info(rs_options *options,
                                      bool tell,
-                                     rs_error **err);
+                                     rs_error **err)
+    RS_NOT_NULL(options);
 
 // False: no connection runs an empty transaction (MULTI, EXEC) with its login, to see whether this user may run any.
 // Where the user lacks the right, each connection leaves an entry in ACL LOG. Without it the first transaction on
 // each connection costs a round trip more. In place of the URL's `probe_transactions`. Default: true.
 rs_status rs_options_set_probe_transactions(rs_options *options,
                                             bool probe,
-                                            rs_error **err);
+                                            rs_error **err)
+    RS_NOT_NULL(options);
 
 // Which servers run read-only calls: one of the RS_READ_FROM_ numbers. Everything else runs on primaries. A replica
 // is behind its primary by what is still on the way; one that is lost, loads its data or says that it has lost its
@@ -1563,7 +1636,8 @@ rs_status rs_options_set_probe_transactions(rs_options *options,
 // Default: RS_READ_FROM_PRIMARY. See also rs_call_options.
 rs_status rs_options_set_read_from(rs_options *options,
                                    int32_t read_from,
-                                   rs_error **err);
+                                   rs_error **err)
+    RS_NOT_NULL(options);
 
 // Connect to `reachable` wherever the servers themselves speak of `announced`: for servers behind a NAT, a tunnel or
 // a container's network. Each is `host:port`, an IPv6 address in brackets, ending in a NUL. It concerns the
@@ -1571,23 +1645,26 @@ rs_status rs_options_set_read_from(rs_options *options,
 rs_status rs_options_map_address(rs_options *options,
                                  const char *announced,
                                  const char *reachable,
-                                 rs_error **err);
+                                 rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(announced) RS_NOT_NULL(reachable);
 
 // The user to authenticate as with the sentinels, UTF-8 ending in a NUL. Needs rs_options_set_sentinel_password.
 // Default: none.
 rs_status rs_options_set_sentinel_username(rs_options *options,
                                            const char *username,
-                                           rs_error **err);
+                                           rs_error **err)
+    RS_NOT_NULL(options) RS_NOT_NULL(username);
 
 // The password to authenticate with at the sentinels: `len` bytes. The one in the URL is for the servers alone.
 // Default: none.
 rs_status rs_options_set_sentinel_password(rs_options *options,
                                            const char *password,
                                            size_t len,
-                                           rs_error **err);
+                                           rs_error **err)
+    RS_NOT_NULL(options);
 
-// Be told of connections made, lost and refused, in clients opened with these options. Messages never hold a
-// password, a key, an argument or a script. Default: nobody is told.
+// Be told of connections made, lost and refused, and of what changes about the servers (RS_EVENT_), in clients opened
+// with these options. Messages never hold a password, a key, an argument or a script. Default: nobody is told.
 //
 // `log`: NULL for nobody. `context`: handed to `log` each time, on any thread. `context_free`: called with it, once,
 // when neither these options nor a client of theirs needs it any more; may be NULL. On failure it is called before
@@ -1596,7 +1673,8 @@ rs_status rs_options_set_log(rs_options *options,
                              rs_log_fn log,
                              void *context,
                              rs_free_fn context_free,
-                             rs_error **err);
+                             rs_error **err)
+    RS_NOT_NULL(options);
 
 // Submits many calls at once, from one buffer without pointers. All of them are accepted, or with an error none;
 // what is wrong with a single call is its completion. Calls to the same server travel in one write.
@@ -1630,8 +1708,8 @@ rs_status rs_options_set_log(rs_options *options,
 //            u32 wait_replicas, u32 wait_timeout_ms, token_prefix as a string
 //
 // `scripts`: `numscripts` scripts; they may be freed afterwards. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT
-// for a buffer of another form, flags that are not known and anything but 0 where that is demanded among it,
-// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED. Threads: any.
+// for a buffer of another form (also for flags that are not known, and for anything but 0 where 0 is demanded),
+// RS_ERR_QUEUE_FULL, RS_ERR_CLOSED, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES. Threads: any.
 RS_NODISCARD
 rs_status rs_client_submit_packed(rs_client *client,
                                   size_t numscripts,
@@ -1642,8 +1720,8 @@ rs_status rs_client_submit_packed(rs_client *client,
                                   rs_error **err)
     RS_NOT_NULL(client) RS_NOT_NULL(queue);
 
-// Has errors come with what ended the call, the item and the server, where rs_queue_poll_packed packs them: see
-// there. Off in a new queue, so that who does not ask for them reads what was always there.
+// Has rs_queue_poll_packed pack errors with what ended the call, the item and the server: see there. Off in a new
+// queue, so a program that does not ask for them reads what it always read.
 //
 // `queue`: NULL does nothing. Errors: none. Threads: any; for what is taken out from then on.
 void rs_queue_set_packed_details(rs_queue *queue,
@@ -1671,8 +1749,8 @@ void rs_queue_set_packed_details(rs_queue *queue,
 //               array, map and set a u32 number of elements and these as replies,
 //               error an i32 status, u8 flags, error
 //
-// So for a long reply, find out what it takes with whatever buffer there is, and come again with one of so many bytes:
-// no memory but that is needed for it.
+// For a long reply, call once with any buffer to learn its size from `*needed`, and again with a buffer of that
+// size: no other memory is needed for it.
 //
 // `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_FORKED. Threads: any.
 rs_status rs_queue_poll_packed(rs_queue *queue,
@@ -1705,7 +1783,9 @@ rs_status rs_pipeline_new(rs_client *client,
 // Appends a command; see rs_client_command for the arguments, which are copied. No input or output takes place.
 //
 // `options`: NULL or flags alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT; RS_ERR_COMMAND_REFUSED
-// for what would change the shared connection or keep the items behind it waiting; the pipeline stays as it was then.
+// for what would change the shared connection or keep the items behind it waiting; in a cluster RS_ERR_CROSS_SLOT,
+// also for an item of a transaction with keys in another slot, and RS_ERR_NO_ROUTE; RS_ERR_NO_MEMORY. The pipeline
+// stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_command(rs_pipeline *pipeline,
                               size_t argc,
@@ -1719,7 +1799,8 @@ rs_status rs_pipeline_command(rs_pipeline *pipeline,
 // and may be freed at once. No input or output takes place.
 //
 // `options`: NULL, or flags and a token alone; copied. `err` may be NULL. Errors: RS_ERR_INVALID_ARGUMENT,
-// RS_ERR_NOT_READ_ONLY; the pipeline stays as it was then.
+// RS_ERR_NOT_READ_ONLY, in a cluster RS_ERR_CROSS_SLOT as with rs_pipeline_command, RS_ERR_NO_MEMORY. The pipeline
+// stays as it was then.
 RS_NODISCARD
 rs_status rs_pipeline_script(rs_pipeline *pipeline,
                              const rs_script *script,
@@ -1745,20 +1826,20 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 
 // Sends the items in one write, with a SCRIPT LOAD for each script that the server lacks, and waits for their
 // replies; a pipeline above 256 KiB goes in parts, with room for other calls in between, a transaction never does.
-// The pipeline is empty afterwards, whatever came of it, and can be filled again; it has its items still where the
-// options are RS_ERR_INVALID_ARGUMENT.
+// The pipeline is empty afterwards, whatever came of it, and can be filled again. Only where the options are
+// RS_ERR_INVALID_ARGUMENT does it keep its items.
 //
-// `options`: NULL for the client's; copied. `token` is one for all items: each gets one that comes from it, by its
-// number, but those that have their own; each item has to be read-only, idempotent or a call of a RS_SCRIPT_ONCE, and
-// one of those there has to be. RS_CALL_IDEMPOTENT is that of every item; RS_CALL_READ_ONLY, which
-// changes how a script is sent, is refused here and given to the items. `route` is for items without keys; in a
-// cluster, a command whose keys this library does not know is appended to a pipeline of a client that has a route:
-// rs_client_with.
+// `options`: NULL for the client's; copied. `token` is one for all items: each gets a token that is made of it and
+// the item's number, unless it has one of its own. Each item then has to be read-only, idempotent or a call of an
+// RS_SCRIPT_ONCE, and at least one has to be of the last kind. RS_CALL_IDEMPOTENT holds for every item.
+// RS_CALL_READ_ONLY changes how a script is sent: it is refused here, and given to the items. `route` is for items
+// without keys. In a cluster, a command whose keys this library does not know can be appended only to a pipeline of
+// a client that has a route: rs_client_with.
 //
 // `*replies`: an array with one element an item, in order; caller frees with rs_reply_free. An item's error is its
-// element: see rs_reply_error. On RS_ERR_INDETERMINATE and RS_ERR_REPLY_LIMIT it holds the replies of the first
-// items, as far as they arrived, or is NULL; of a transaction, and on any other failure, it is NULL. `replies` may
-// be NULL when they are of no interest. `err` may be NULL.
+// element: see rs_reply_error. Without items nothing is sent, and the array is empty. On RS_ERR_INDETERMINATE and
+// RS_ERR_REPLY_LIMIT it holds the replies of the first items, as far as they arrived, or is NULL; of a transaction,
+// and on any other failure, it is NULL. `replies` may be NULL when they are of no interest. `err` may be NULL.
 //
 // Items that met NOSCRIPT, because someone flushed the scripts at the wrong moment, are sent again behind the
 // others, in their order and each with its script. One is left alone, with RS_ERR_NOSCRIPT and not executed, if an
@@ -1766,8 +1847,8 @@ void rs_pipeline_clear(rs_pipeline *pipeline);
 // to touch none, as PING. What was executed is never sent again.
 //
 // Errors: any of RS_ERR_. For a transaction RS_ERR_TRANSACTION_ABORTED and RS_ERR_COMPILE say that nothing of it ran.
-// Nothing is sent again once bytes of it were sent, unless every item is read-only, idempotent or once per token:
-// RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE.
+// Beyond what a server provably did not run, nothing is sent again once bytes of it were sent, unless every item may
+// run twice: RS_CALL_READ_ONLY, RS_CALL_IDEMPOTENT, RS_SCRIPT_IDEMPOTENT, RS_SCRIPT_ONCE.
 rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            const rs_call_options *options,
                            rs_reply **replies,
@@ -1814,7 +1895,7 @@ rs_status rs_queue_new(size_t capacity,
                        rs_error **err)
     RS_NOT_NULL(queue);
 
-// Frees a queue and the completions in it. Calls under way go on; what becomes of them nobody learns.
+// Frees a queue and the completions in it. Calls under way go on, and their completions are dropped.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
 // that wait in it.
@@ -1845,8 +1926,8 @@ void rs_queue_wake(rs_queue *queue);
 // sent. Every rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed returns at once with what there is, RS_OK and
 // a count that may be 0, those that wait now as well. The descriptor stays readable.
 //
-// Calls under way go on, and their completions come as ever and can be taken out. Who wants to wait for them polls
-// until rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
+// Calls under way go on, and their completions come as ever and can be taken out. To wait for them, poll until
+// rs_queue_len is 0 before the queue is closed. A thread learns from rs_queue_is_closed that it is to go; when
 // all have gone the queue can be freed.
 //
 // NULL, a queue that is closed, and a child of fork: does nothing. Errors: none. Threads: any; not from a signal
@@ -1894,8 +1975,8 @@ rs_status rs_queue_dispatch(rs_queue *queue,
 // with rs_script_call; all copied.
 //
 // Errors, and then the call was not accepted and has no completion: RS_ERR_QUEUE_FULL, RS_ERR_CLOSED where the client
-// or the queue is closed, and what is wrong with the arguments.
-// The completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
+// or the queue is closed, RS_ERR_FORKED, RS_ERR_NO_MEMORY, RS_ERR_RESOURCES, and what is wrong with the arguments. The
+// completion's status is any of RS_ERR_. `err` may be NULL. Threads: any.
 RS_NODISCARD
 rs_status rs_script_submit(const rs_script *script,
                            rs_client *client,
@@ -2000,7 +2081,7 @@ size_t rs_reply_strings(const rs_reply *reply,
 rs_status rs_reply_error(const rs_reply *reply,
                          rs_error **err);
 
-// Frees a reply with all its elements. An element is not freed by this: nothing happens.
+// Frees a reply with all its elements. With an element it does nothing.
 //
 // NULL: does nothing. Errors: none.
 void rs_reply_free(rs_reply *reply);
@@ -2011,7 +2092,7 @@ void rs_reply_free(rs_reply *reply);
 // bytes, any; copied; may be NULL when `len` is 0. `options`: may be NULL; copied. `*script`: caller frees with
 // rs_script_free; NULL on failure; `script` not NULL. `err` may be NULL.
 //
-// Errors: RS_ERR_INVALID_ARGUMENT. Threads: any.
+// Errors: RS_ERR_INVALID_ARGUMENT, RS_ERR_NO_MEMORY. Threads: any.
 RS_NODISCARD
 rs_status rs_script_register(rs_client *client,
                              const char *lua,
