@@ -210,17 +210,9 @@ private:
 
     // False: there is no memory for more than there are. Where there are none, that is thrown.
     static bool make_room(std::vector<Completion> &completions, std::size_t more) {
-#if defined(__cpp_exceptions)
-        try {
-            completions.reserve(completions.size() + more);
-        } catch (const std::bad_alloc &) {
-            if (completions.empty()) throw;
-            return false;
-        }
-#else
-        completions.reserve(completions.size() + more);
-#endif
-        return true;
+        const auto reserve = [&] { completions.reserve(completions.size() + more); };
+        if (completions.empty()) return reserve(), true;
+        return detail::has_memory(reserve);
     }
 
     static std::uint64_t milliseconds(std::chrono::milliseconds timeout) noexcept {
