@@ -148,7 +148,8 @@ class Connection {
         this.address = address;
         this.#handle = handle;
         this.#queue = queue;
-        this.#events = { handle: events, of: new Events(address), room: null, used: Buffer.alloc(8) };
+        const [used, needed] = [Buffer.alloc(8), Buffer.alloc(8)];
+        this.#events = { handle: events, of: new Events(address), room: null, used, needed };
         this.#capacity = capacity;
         native.packDetails(queue, true);
         // The socket closes what it is given, and the queue needs its own.
@@ -449,12 +450,14 @@ class Connection {
      * Takes out what the library tells of connections. What was before the first listener came is only taken note of.
      */
     #fetch(isOld) {
-        const { handle, of, used } = this.#events;
-        const room = (this.#events.room ??= Buffer.allocUnsafeSlow(ROOM_OF_EVENTS));
+        const { handle, of, used, needed } = this.#events;
+        let room = (this.#events.room ??= Buffer.allocUnsafeSlow(ROOM_OF_EVENTS));
         do {
-            native.eventsTake(handle, room, room.length, used, null, null);
+            native.eventsTake(handle, room, room.length, used, needed, null);
             for (let at = 0; at < used.readUInt32LE(0); ) at = of.read(room, at, isOld);
-        } while (used.readUInt32LE(0) > 0);
+            // A server's words may be longer.
+            if (needed.readUInt32LE(0) > room.length) room = Buffer.allocUnsafeSlow(needed.readUInt32LE(0));
+        } while (needed.readUInt32LE(0) > 0);
     }
 
     /** One of the methods of an EventEmitter. */
