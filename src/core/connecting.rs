@@ -178,9 +178,7 @@ impl<T: Owner> Engine<T> {
         conn.stage = Stage::Dialing { until };
         conn.peer = Some(peer);
         io.dial(id, Peer::Tcp(peer), &address, &conn.facts);
-        if until != conn.deadline {
-            self.timers.add(until, Timer::Conn(id));
-        }
+        self.timers.add(until, Timer::Conn(id));
     }
 
     /// A peer has not taken the connection.
