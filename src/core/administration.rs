@@ -140,3 +140,25 @@ fn all(answers: impl ExactSizeIterator<Item = Answer>, changes: bool) -> Result<
 fn is_unknown_subcommand(text: &[u8]) -> bool {
     text.to_ascii_lowercase().starts_with(b"err unknown subcommand")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::interface::FlushMode;
+    use crate::error::Reason;
+
+    #[test]
+    fn where_one_primary_was_not_reached_and_another_may_have_done_it_nobody_says_that_it_was_not_done() {
+        let unreached = || Error::new(Status::Connect, "nobody is there");
+        let lost = || Error::indeterminate(Reason::ConnectionLost, "it was lost");
+        for tasks in [Task::Flush(FlushMode::Default), Task::Kill] {
+            for errors in [[unreached(), lost()], [lost(), unreached()]] {
+                let answers = errors.map(|error| (Some("node".to_owned()), Err(error))).into();
+                let error = combine(&tasks, answers).unwrap_err();
+                assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+            }
+        }
+        let answers = [unreached(), unreached()].map(|error| (None, Err(error))).into();
+        assert!(combine(&Task::Kill, answers).unwrap_err().is_not_executed());
+    }
+}
