@@ -177,12 +177,13 @@ impl Error {
         self
     }
 
-    /// The same error of a call of which another part has been executed, or may have been.
+    /// The same error of a call of which another part has been executed, or may have been. Most statuses say by
+    /// themselves that nothing was.
     pub(crate) fn of_a_part(mut self) -> Self {
         if self.0.not_executed {
             self.0.not_executed = false;
-            self.0.indeterminate = !self.0.status.is_answer();
-            if matches!(self.0.status.code() / 100, 1 | 2) {
+            self.0.indeterminate = self.0.status != Status::Server;
+            if self.0.status.code() < 500 && self.0.indeterminate {
                 self.0.status = Status::Indeterminate;
             }
         }
