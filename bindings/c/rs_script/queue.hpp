@@ -90,6 +90,7 @@ public:
     // and dispatch do all the work, and fd() is readable when there is some. See rs_queue_new.
     explicit Queue(std::size_t capacity, std::uint32_t flags = 0) : Queue(try_new(capacity, flags).value()) {}
     static Result<Queue> try_new(std::size_t capacity, std::uint32_t flags = 0) {
+        (void)lacking(); // there may be no memory for it where it is needed
         rs_queue *queue = nullptr;
         rs_error *error = nullptr;
         if (rs_queue_new(capacity, flags, &queue, &error) != RS_OK) return Error(error);
