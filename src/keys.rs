@@ -335,7 +335,14 @@ impl<'a> Line<'a> {
 
     /// A source at 1, and a destination behind STORE in the options from `options` on.
     fn key_and_store(self, options: usize) -> Located<'a> {
-        match self.behind_option(&["STORE", "STOREDIST"], options) {
+        let mut destination = None;
+        let mut rest = options;
+        // Of several the last counts.
+        while let Some(store) = self.behind_option(&["STORE", "STOREDIST"], rest) {
+            destination = Some(store);
+            rest = store + 1;
+        }
+        match destination {
             Some(store) => self.key(store).behind(self.word(1)),
             None => self.key(1),
         }
@@ -500,6 +507,20 @@ mod tests {
             let mut found = Vec::new();
             let touched = touched(&words, |key| found.push(String::from_utf8_lossy(key).into_owned()));
             assert_eq!((touched, found.join(" ").as_str()), (expected, keys), "{command}");
+        }
+    }
+
+    /// Not among the samples: Redis 7 finds the first here, and writes to the last all the same.
+    #[test]
+    fn of_several_destinations_of_a_geographic_search_the_last_counts() {
+        for command in [
+            "GEORADIUS k 1 2 3 km STORE x STORE d",
+            "GEORADIUS k 1 2 3 km STOREDIST x COUNT 5 STORE d",
+            "GEORADIUSBYMEMBER k m 3 km STORE STORE STOREDIST d",
+        ] {
+            let words: Vec<&[u8]> = command.split(' ').map(str::as_bytes).collect();
+            let Located::Keys(keys) = locate(&words) else { panic!("{command}") };
+            assert_eq!(keys.collect::<Vec<_>>(), [b"k", b"d"], "{command}");
         }
     }
 

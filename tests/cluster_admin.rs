@@ -261,6 +261,8 @@ fn a_primary_that_cannot_be_reached_is_an_error_that_names_it() {
             for node in [0, 1] {
                 assert!(error.message().contains(&port_of(&cluster, node)), "{what}: {error}");
             }
+            let only_asks = what.starts_with("EXISTS");
+            assert!(only_asks || error.is_indeterminate() && !error.is_not_executed(), "{what}: {error}");
         }
         assert!(!has(cluster.node(0), &script) && !has(cluster.node(2), &script), "FLUSH: the others have");
         with_longer_deadlines(&client, |client| {
@@ -275,6 +277,23 @@ fn a_primary_that_cannot_be_reached_is_an_error_that_names_it() {
             parts.chunks(2).all(is_right).then_some(())
         });
     }
+}
+
+#[test]
+fn a_primary_that_refuses_the_login_is_an_error_in_the_map_in_the_librarys_words() {
+    let cluster = Cluster::builder(3).each(quick_to_be_busy).start();
+    let client =
+        Client::open(&format!("redis+cluster://127.0.0.1:{}", cluster.node(0).port()), &options(LONG))
+            .unwrap();
+    Raw::connect(cluster.node(1)).ok(&["CONFIG", "SET", "requirepass", "right"]);
+    let client = client.with_route(Route::AllPrimaries).unwrap();
+    let map = client.command(&["PING"]).unwrap();
+    let refused: Vec<Error> = map.root().elements().filter_map(ReplyRef::as_error).collect();
+    assert_eq!(refused.len(), 1, "{map:?}");
+    let error = &refused[0];
+    assert_eq!((error.status(), error.is_not_executed()), (Status::Auth, true), "{error}");
+    let words = ["item", &port_of(&cluster, 1), "the server refused the login: NOAUTH"];
+    assert!(words.iter().all(|words| error.message().contains(words)), "{error}");
 }
 
 /// Starts a script on a node that ends only when it is killed.

@@ -695,6 +695,22 @@ fn every_server_runs_pinned_libraries_or_says_that_it_has_no_functions() {
 
 /// No real server refuses one removal of several.
 #[test]
+fn a_library_that_was_loaded_and_cannot_be_looked_at_is_not_said_to_be_unloaded() {
+    let server = Server::start();
+    let mut raw = Raw::connect(&server);
+    raw.ok(&["ACL", "SETUSER", "u", "on", ">p", "~*", "+@all", "-function|list"]);
+    let url = format!("redis://u:p@127.0.0.1:{}", server.port());
+    let client = Client::open(&url, &options(LONG)).unwrap();
+    for library in [named(), pinned()] {
+        let error = client.library_deploy(&library).unwrap_err();
+        assert_eq!((error.server_code(), error.is_not_executed()), (Some("NOPERM"), false), "{error}");
+        assert!(error.message().contains("it was loaded, and could not be looked at"), "{error}");
+        let loaded = raw.ok(&["FUNCTION", "LIST", "LIBRARYNAME", library.name()]);
+        assert_eq!(loaded.elements().len(), 1, "{}", library.name());
+    }
+}
+
+#[test]
 fn a_prune_that_fails_names_what_it_has_removed() {
     let versions = [2, 3, 4].map(|version| Library::pinned(source(version)).unwrap().name().to_owned());
     let text = |text: &str| format!("${}\r\n{text}\r\n", text.len());

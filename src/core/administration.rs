@@ -39,18 +39,14 @@ pub(super) fn command(task: &Task) -> Vec<&[u8]> {
 /// What the answers of all primaries amount to.
 pub(super) fn combine(task: &Task, answers: Vec<Answer>) -> Result<Reply> {
     match task {
-        Task::Load(script) => all(answers
-            .into_iter()
-            .map(|(node, it)| (node, libraries::brought(it, script))))
-        .and_then(|_| done())
-        .map_err(|error| match error.server_text() {
-            Some(text) if error.server_code() == Some("ERR") => Error::server(Status::Compile, text, true),
-            _ => error,
-        }),
-        Task::Flush(_) => all(answers.into_iter()).and_then(|_| done()),
+        Task::Load(script) => {
+            let brought = answers.into_iter().map(|(node, it)| (node, libraries::brought(it, script)));
+            all(brought, true).and_then(|_| done())
+        }
+        Task::Flush(_) => all(answers.into_iter(), true).and_then(|_| done()),
         Task::Exists(shas) => {
             let mut everywhere = vec![true; shas.len()];
-            for reply in all(answers.into_iter())? {
+            for reply in all(answers.into_iter(), false)? {
                 for (everywhere, exists) in everywhere.iter_mut().zip(reply.root().elements()) {
                     *everywhere &= exists.as_i64() == Some(1);
                 }
@@ -78,9 +74,16 @@ pub(super) fn best(answers: impl Iterator<Item = Result<Reply>>) -> Result<Reply
 fn rank(error: &Error) -> u8 {
     match error.server_code() {
         Some("UNKILLABLE") => 0,
-        Some("NOTBUSY") => 2,
-        _ => 1,
+        Some("NOTBUSY") => 3,
+        _ if !error.is_not_executed() => 1,
+        _ => 2,
     }
+}
+
+/// Of several primaries' errors the one that is told: the first by which it may have been done.
+pub(super) fn first_in_doubt(failed: Vec<(Option<String>, Error)>) -> Option<(String, Error)> {
+    let in_doubt = failed.iter().position(|(_, error)| !error.is_not_executed());
+    failed.into_iter().nth(in_doubt.unwrap_or(0)).map(|(node, error)| (node.unwrap_or_default(), error))
 }
 
 fn done() -> Result<Reply> {
@@ -110,8 +113,9 @@ fn show(answers: Vec<Answer>) -> Result<Reply> {
     })
 }
 
-/// The replies, if each primary has given one; else an error that says who has not, and why.
-fn all(answers: impl ExactSizeIterator<Item = Answer>) -> Result<Vec<Reply>> {
+/// The replies, if each primary has given one; else an error that says who has not, and why. `changes`: what was asked
+/// for is more than a question.
+fn all(answers: impl ExactSizeIterator<Item = Answer>, changes: bool) -> Result<Vec<Reply>> {
     let mut replies = Vec::new();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     let count = answers.len();
@@ -124,18 +128,37 @@ fn all(answers: impl ExactSizeIterator<Item = Answer>) -> Result<Vec<Reply>> {
             Err(error) => failed.push((node, error)),
         }
     }
-    let Some((node, error)) = failed.into_iter().next() else { return Ok(replies) };
+    let Some((node, error)) = first_in_doubt(failed) else { return Ok(replies) };
     if count == 1 {
         return Err(error);
     }
     let rest = if done.is_empty() { "no other primary".to_owned() } else { done.join(", ") };
-    Err(error.context(format_args!(
-        "{} of {count} primaries have done it ({rest}); {}",
-        done.len(),
-        node.unwrap_or_default()
-    )))
+    let error = if changes && !done.is_empty() { error.of_a_part() } else { error };
+    Err(error.context(format_args!("{} of {count} primaries have done it ({rest}); {node}", done.len())))
 }
 
 fn is_unknown_subcommand(text: &[u8]) -> bool {
     text.to_ascii_lowercase().starts_with(b"err unknown subcommand")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::interface::FlushMode;
+    use crate::error::Reason;
+
+    #[test]
+    fn where_one_primary_was_not_reached_and_another_may_have_done_it_nobody_says_that_it_was_not_done() {
+        let unreached = || Error::new(Status::Connect, "nobody is there");
+        let lost = || Error::indeterminate(Reason::ConnectionLost, "it was lost");
+        for tasks in [Task::Flush(FlushMode::Default), Task::Kill] {
+            for errors in [[unreached(), lost()], [lost(), unreached()]] {
+                let answers = errors.map(|error| (Some("node".to_owned()), Err(error))).into();
+                let error = combine(&tasks, answers).unwrap_err();
+                assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
+            }
+        }
+        let answers = [unreached(), unreached()].map(|error| (None, Err(error))).into();
+        assert!(combine(&Task::Kill, answers).unwrap_err().is_not_executed());
+    }
 }

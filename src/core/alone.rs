@@ -182,7 +182,6 @@ impl Alone {
         connects: u32,
     ) -> Option<Duration> {
         let is_left_open = self.is_left_open;
-        let is_unblocked = || error.server_text().is_some_and(verdict::was_unblocked);
         let reconnects = |made: u32| connects == 0 || made < connects;
         let pause = |made: u32| made.checked_sub(1).map_or(Duration::ZERO, |failures| node.backoff(failures));
         match error.status() {
@@ -197,7 +196,7 @@ impl Alone {
                 Some(Duration::ZERO)
             }
             Status::Loading => Some(node.backoff(self.attempts)),
-            Status::Server if error.is_not_executed() && is_unblocked() => {
+            Status::Server if history::was_let_go(error) => {
                 reconnects(self.attempts).then(|| pause(self.attempts))
             }
             // Connecting is paced where it fails; a server that takes connections and ends them must not be drowned in

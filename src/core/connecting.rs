@@ -22,6 +22,9 @@ use crate::resp::{Payload, Reply};
 use crate::session::Facts;
 use crate::session::handshake::{Handshake, Next};
 
+/// Of many addresses one gets no less than such a share of the time that is left: it may be far away.
+const SHARES_MAX: u32 = 5;
+
 impl<T: Owner> Engine<T> {
     /// Takes a connection out, which nobody needs any more.
     pub(super) fn take_conn(&mut self, id: ConnId) -> Option<Conn> {
@@ -173,14 +176,12 @@ impl<T: Owner> Engine<T> {
         };
         // An address that never answers must leave time for the others.
         let left = conn.deadline.saturating_duration_since(now);
-        let share = u32::try_from(conn.peers.len() + 1).unwrap_or(u32::MAX);
+        let share = u32::try_from(conn.peers.len() + 1).unwrap_or(u32::MAX).min(SHARES_MAX);
         let until = if share == 1 { conn.deadline } else { now + left / share };
         conn.stage = Stage::Dialing { until };
         conn.peer = Some(peer);
         io.dial(id, Peer::Tcp(peer), &address, &conn.facts);
-        if until != conn.deadline {
-            self.timers.add(until, Timer::Conn(id));
-        }
+        self.timers.add(until, Timer::Conn(id));
     }
 
     /// A peer has not taken the connection.

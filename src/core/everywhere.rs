@@ -379,14 +379,14 @@ fn all_told(payload: Box<Payload>, answers: Vec<Answer>, command: &str) -> Resul
         return as_map(payload, &answers, command);
     }
     let count = answers.len();
-    match answers.into_iter().next() {
-        Some((node, Err(error))) if count > 1 => {
-            let node = node.unwrap_or_default();
-            Err(error.context(format_args!("none of {count} primaries has done it; {node}")))
+    let failed = answers.into_iter().filter_map(|(node, answer)| Some((node, answer.err()?))).collect();
+    Err(match administration::first_in_doubt(failed) {
+        Some((node, error)) if count > 1 => {
+            error.context(format_args!("none of {count} primaries has done it; {node}"))
         }
-        Some((_, answer)) => answer,
-        None => Err(Error::closed()),
-    }
+        Some((_, error)) => error,
+        None => Error::closed(),
+    })
 }
 
 /// The answers of several servers as one reply: a map from each one's address to what it said.
@@ -402,7 +402,7 @@ fn as_map(mut whole: Box<Payload>, answers: &[Answer], command: &str) -> Result<
                 whole.append(root.entries(), shift)?;
             }
             Err(error) => {
-                whole.append_text(Kind::Error, error.server_text().unwrap_or(error.message().as_bytes()))?;
+                whole.append_text(Kind::Error, error.words())?;
                 whole.notes.push(Note::new(at, item, command.to_owned(), error));
             }
         }

@@ -71,7 +71,9 @@ impl LibraryTask {
                 if let Some(error) = replies.get(0).and_then(|reply| reply.as_error()) {
                     loaded(Err(error), library)?;
                 }
-                compared(replies.get(1), library)
+                let unseen =
+                    |error: Error| error.of_a_part().context("it was loaded, and could not be looked at");
+                compared(replies.get(1), library).map_err(unseen)
             }
             LibraryTask::Check(library) => {
                 let reply = answer.map_err(explained)?;
@@ -159,7 +161,18 @@ fn list(texts: &[&str]) -> Result<Reply> {
 pub(super) fn brought(answer: Result<Reply>, script: &Script) -> Result<Reply> {
     match script.function() {
         Some(function) => loaded_as(answer, function.code.name.as_bytes()),
-        None => answer,
+        None => answer.map_err(|error| match error.server_code() {
+            Some("ERR") => not_compiled(&error),
+            _ => error,
+        }),
+    }
+}
+
+fn not_compiled(error: &Error) -> Error {
+    let failed = Error::server(Status::Compile, error.server_text().unwrap_or_default(), true);
+    match error.shared_node() {
+        Some(node) => failed.on(node),
+        None => failed,
     }
 }
 
@@ -176,13 +189,7 @@ fn loaded_as(answer: Result<Reply>, name: &[u8]) -> Result<Reply> {
     let Some(words) = error.server_text() else { return Err(error) };
     match verdict::judge_library(words, name) {
         LibraryVerdict::There => text("there"),
-        LibraryVerdict::Failed if error.server_code() == Some("ERR") => {
-            let failed = Error::server(Status::Compile, words, true);
-            Err(match error.shared_node() {
-                Some(node) => failed.on(node),
-                None => failed,
-            })
-        }
+        LibraryVerdict::Failed if error.server_code() == Some("ERR") => Err(not_compiled(&error)),
         _ => Err(explained(error)),
     }
 }

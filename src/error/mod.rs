@@ -177,6 +177,30 @@ impl Error {
         self
     }
 
+    /// The same error of a call of which another part has been executed, or may have been. Most statuses say by
+    /// themselves that nothing was.
+    pub(crate) fn of_a_part(mut self) -> Self {
+        if self.0.not_executed {
+            self.0.not_executed = false;
+            self.0.indeterminate = self.0.status != Status::Server;
+            if self.0.status.code() < 500 && self.0.indeterminate {
+                self.0.status = Status::Indeterminate;
+            }
+        }
+        self
+    }
+
+    /// Its words about one part of a call: the server's own where they are the answer; a refused login is not.
+    pub(crate) fn words(&self) -> &[u8] {
+        self.server_text().filter(|_| self.status().is_answer()).unwrap_or(self.message().as_bytes())
+    }
+
+    /// What this side says in front of the server's words where these are the answer.
+    pub(crate) fn preface(&self) -> Option<&str> {
+        let text = self.server_text().filter(|_| self.status().is_answer())?;
+        self.message().strip_suffix(&*String::from_utf8_lossy(text))?.strip_suffix(": ")
+    }
+
     /// The same error with `context` in front of its message.
     pub(crate) fn context(mut self, context: impl fmt::Display) -> Self {
         self.0.message = format!("{context}: {}", self.0.message).into();

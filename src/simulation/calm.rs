@@ -71,7 +71,7 @@ impl World {
         // There may be no replica; and what has not run for its script was lost, or in a form that the server
         // lacks, stays an error where it was overtaken.
         let is_excused = |error: &Error| {
-            op.view.read_from == ReadFrom::Replica && error.status() == Status::Connect
+            op.view.read_from == ReadFrom::Replica && Self::is_unreached(op, error)
                 || error.is_not_executed() && (error.status() == Status::NoScript || self.traits.old)
                 || error.is_not_executed() && error.status() == Status::NoFunction && op.shape == Shape::Pipeline
                 || Self::is_in_doubt(op, error)

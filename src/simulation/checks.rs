@@ -270,7 +270,8 @@ impl World {
         let is_late = self.now >= op.deadline - Duration::from_millis(500)
             || self.is_closed
             || matches!(error.reason(), Reason::Deadline | Reason::Cancelled)
-            || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed | Status::Connect);
+            || matches!(status, Status::Timeout | Status::Cancelled | Status::Closed)
+            || Self::is_unreached(op, error);
         // What else is in a pipeline may keep an item from being sent again.
         let may_be_left = !op.is_once || op.is_called_off || op.shape == Shape::Pipeline;
         let is_left = status == Status::NotReplicated && may_be_left;
@@ -286,6 +287,12 @@ impl World {
         if error_of_item && error.server_text().is_some() && !self.traits.rights {
             op.items.iter().for_each(|item| self.check_error_of_item(number, op, item.number, error));
         }
+    }
+
+    /// Whether there was nobody to send it to; of a pipeline, a part of it.
+    pub(super) fn is_unreached(op: &Op, error: &Error) -> bool {
+        let is_of_a_part = op.shape == Shape::Pipeline && error.reason() == Reason::Connect;
+        error.status() == Status::Connect || is_of_a_part
     }
 
     /// Whether it is of a named library that was lost, and that another call has brought back before the server was
@@ -397,8 +404,10 @@ impl World {
     fn check_executions(&self, number: usize, op: &Op, end: &End) {
         let seed = self.seed;
         let seen = |item: u64| self.fleet.witness.seen(item);
+        // Said of the whole, it is said of each.
+        let is_none_executed = end.error.as_ref().is_some_and(Error::is_not_executed);
         for (item, error) in op.items.iter().zip(&end.items) {
-            let is_not_executed = error.as_ref().is_some_and(Error::is_not_executed);
+            let is_not_executed = is_none_executed || error.as_ref().is_some_and(Error::is_not_executed);
             let history = seen(item.number);
             let (times, number_of) = (history.executed, item.number);
             assert!(

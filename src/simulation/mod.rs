@@ -9,6 +9,8 @@
 //! `RS_SCRIPT_SCHEDULES` runs so many seeds, `RS_SCRIPT_SEED` one, of which `RS_SCRIPT_STEPS` are the steps and
 //! `RS_SCRIPT_WITHOUT` the traits that are taken away. CONTRIBUTING.md says more.
 
+#[cfg(test)]
+mod addresses;
 mod calls;
 mod calm;
 mod checks;

@@ -300,6 +300,28 @@ static void freed_during_a_look_up(void) {
     CHECK(sem_post(&answer) == 0); /* it goes on without anybody */
 }
 
+static void connections_that_are_made_at_once_look_their_host_up_once(void) {
+    enum { MANY = 20 };
+    static listener l;
+    const char *wait[] = {"BLPOP", "list", "0"};
+    char url[64];
+    rs_client *other = open_client(server_url(redis));
+    rs_queue *queue = NULL;
+    snprintf(url, sizeof url, "redis://localhost:%d", server_port(redis));
+    rs_client *client = lazy_client(url, &l);
+    CHECK_OK(rs_queue_new(MANY, 0, &queue, &err));
+    no_answer = true;
+    for (int i = 0; i < MANY; i++) CHECK_OK(rs_client_submit(client, 3, wait, NULL, NULL, queue, 1, &err));
+    CHECK(sem_wait(&asked) == 0 && sem_post(&answer) == 0);
+    for (int i = 0; i < MANY; i++) do_command(other, "RPUSH", "list", "x", NULL);
+    for (int i = 0; i < MANY; i++) take(queue, RS_OK);
+    no_answer = false;
+    CHECK(sem_trywait(&asked) != 0);
+    rs_client_free(client);
+    rs_client_free(other);
+    rs_queue_free(queue);
+}
+
 /* ---- No threads left ---- */
 
 static void a_thread_that_cannot_be_started_is_an_error(void) {
@@ -340,5 +362,6 @@ int main(void) {
     RUN(freed_during_a_handshake);
     RUN(freed_during_a_connect);
     RUN(freed_during_a_look_up);
+    RUN(connections_that_are_made_at_once_look_their_host_up_once);
     RUN(a_thread_that_cannot_be_started_is_an_error);
 }

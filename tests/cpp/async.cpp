@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
+#include <new>
 #include <thread>
 
 #include "support/check.h"
@@ -16,6 +18,21 @@
 
 using namespace std::chrono_literals;
 using Driver = rs::Dispatcher::Driver;
+
+// The library has an allocator of its own.
+static std::atomic<bool> others_lack_memory{false};
+static const std::thread::id main_thread = std::this_thread::get_id();
+static thread_local int allocations_left = -1; // below 0: no end of them
+void *operator new(std::size_t size) {
+    const bool is_other = std::this_thread::get_id() != main_thread;
+    const bool lacks_memory = allocations_left == 0 || (others_lack_memory && is_other);
+    if (allocations_left > 0) --allocations_left;
+    void *memory = lacks_memory ? nullptr : std::malloc(size ? size : 1);
+    if (!memory) throw std::bad_alloc();
+    return memory;
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
 
 static server *redis;
 static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
@@ -301,8 +318,42 @@ static void throwing_to_nobody() {
     });
 }
 
+// The thread of a Dispatcher has nobody to throw to: it hands over what ends where there is no memory.
+static void without_memory() {
+    rs::Client client(server_url(redis));
+    rs::Dispatcher dispatcher(10, Driver::own_thread);
+    std::atomic<int> ended{0};
+    others_lack_memory = true;
+    for (int i = 0; i < 100; ++i) {
+        dispatcher.command(client, {"PING"}, [&](rs::Result<rs::Reply> reply) { ended += reply.has_value(); });
+        while (ended <= i) std::this_thread::yield();
+    }
+    others_lack_memory = false;
+}
+
+// Where there is no memory to say why a call is not accepted, nothing of it is kept either.
+static void refused_without_memory() {
+    rs::Client client(server_url(redis));
+    rs::Dispatcher dispatcher(10);
+    const std::shared_ptr<int> mine = std::make_shared<int>(0);
+    const std::vector<std::string> subscribe = {"SUBSCRIBE", "x"};
+    bool is_told = false;
+    for (int left = 0; !is_told; ++left) {
+        const auto done = [mine](const rs::Result<rs::Reply> &) {};
+        allocations_left = left;
+        try {
+            is_told = !dispatcher.try_command(client, subscribe, done);
+        } catch (const std::bad_alloc &) { // and nothing else
+        }
+        allocations_left = -1;
+        CHECK_INT(mine.use_count(), 2);
+    }
+}
+
 int main() {
     redis = server_start();
+    RUN(without_memory);
+    RUN(refused_without_memory);
     RUN(functions);
     RUN(throwing);
     RUN(throwing_beside_another);

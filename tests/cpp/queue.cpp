@@ -17,7 +17,10 @@ using namespace std::chrono_literals;
 
 // The library has an allocator of its own.
 static thread_local bool lacks_memory = false;
+static thread_local int allocations_left = -1; // below 0: no end of them
 void *operator new(std::size_t size) {
+    if (allocations_left == 0) lacks_memory = true;
+    if (allocations_left > 0) --allocations_left;
     void *memory = lacks_memory ? nullptr : std::malloc(size ? size : 1);
     if (!memory) throw std::bad_alloc();
     return memory;
@@ -227,9 +230,43 @@ static void without_memory() {
     CHECK_INT(status, RS_ERR_INDETERMINATE);
 }
 
+// Where memory ends half-way, what cannot be told of is counted, and nothing else is lost.
+static void events_without_memory() {
+    const std::size_t made = 10;
+    bool was_partial = false;
+    for (int left = 0;; ++left) {
+        const rs::Queue queue(10);
+        const rs::Events events(made, queue);
+        rs::Options options;
+        options.events(events);
+        for (std::size_t i = 0; i < made; ++i) rs::Client client(server_url(redis), options);
+        std::size_t told = 0, dropped = 0;
+        const auto take = [&] {
+            const rs::TakenEvents taken = events.take();
+            for (const rs::KeptEvent &event : taken.events)
+                CHECK(event.kind == RS_EVENT_CONNECTED && event.node && !event.message.empty());
+            told += taken.events.size(), dropped += taken.dropped;
+        };
+        allocations_left = left;
+        try {
+            take();
+        } catch (const std::bad_alloc &) {
+            CHECK_INT(left, 0);
+        }
+        const bool is_over = !std::exchange(lacks_memory, false);
+        allocations_left = -1;
+        was_partial |= told > 0 && dropped > 0;
+        take();
+        CHECK_INT(told + dropped, made);
+        if (is_over) break;
+    }
+    CHECK(was_partial);
+}
+
 int main() {
     redis = server_start();
     RUN(without_memory);
+    RUN(events_without_memory);
     RUN(every_form_of_submitting);
     RUN(what_is_refused);
     RUN(cancelling_and_closing);

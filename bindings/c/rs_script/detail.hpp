@@ -8,6 +8,7 @@
 #include <exception>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <string_view>
 #include <type_traits>
 
@@ -52,6 +53,20 @@ template <class Exception> [[noreturn]] void raise(const Exception &exception) {
     (void)exception;
     std::terminate();
 #endif
+}
+
+// Does something; false where there was no memory for it. Without exceptions that ends the program.
+template <class Do> bool has_memory(Do &&act) {
+#if defined(__cpp_exceptions)
+    try {
+        act();
+    } catch (const std::bad_alloc &) {
+        return false;
+    }
+#else
+    act();
+#endif
+    return true;
 }
 
 // C reads a text up to its first NUL: what has one would silently be another.

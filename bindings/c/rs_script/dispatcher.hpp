@@ -6,6 +6,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -13,13 +15,13 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
 #include <type_traits>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 #include <rs_script/call_options.hpp>
 #include <rs_script/client.hpp>
@@ -174,9 +176,13 @@ public:
         queue_.close();
         if (thread_.joinable()) thread_.join();
         for (;;) {
-            Result<std::vector<Completion>> ended = queue_.try_poll(64, std::chrono::milliseconds(0));
-            if (!ended || ended->empty()) break;
-            for (Completion &completion : *ended) let_go(take(completion.tag()), std::move(completion));
+            Taken ended;
+            const Result<std::size_t> count = take_out(ended, Taken::most, std::chrono::milliseconds(0));
+            if (!count || *count == 0) break;
+            while (ended.next < ended.count) {
+                Completion completion = ended.one();
+                let_go(take(completion.tag()), std::move(completion));
+            }
         }
         for (;;) {
             std::unique_ptr<detail::Ending> left = take_any();
@@ -302,11 +308,16 @@ public:
         return try_run_once(timeout, max).value();
     }
     Result<std::size_t> try_run_once(std::chrono::milliseconds timeout = forever, std::size_t max = 64) {
-        Result<std::vector<Completion>> completions = queue_.try_poll(max, timeout);
-        if (!completions) return std::move(completions).error();
-        HandingOver rest{*this, *completions, 0};
-        while (rest.next < completions->size()) rest.one();
-        return completions->size();
+        for (std::size_t handed = 0;;) {
+            HandingOver taken{*this, {}};
+            const std::size_t room = std::min(max - handed, Taken::most);
+            Result<std::size_t> count =
+                take_out(taken.completions, room, handed > 0 ? std::chrono::milliseconds(0) : timeout);
+            if (!count && handed == 0) return std::move(count).error();
+            while (taken.completions.next < taken.completions.count) taken.one();
+            handed += count ? *count : 0;
+            if (!count || *count < room || handed == max) return handed;
+        }
     }
 
     // Hands over until no call is under way, or close was called. Any number of threads may run.
@@ -378,14 +389,26 @@ private:
     template <class Submit> Result<CallId> start(std::unique_ptr<detail::Ending> ending, Submit submit) {
         // Its parent's threads may have held the lock when a child was forked.
         if (is_forked())
-            return Error(RS_ERR_FORKED, "the Dispatcher was made before fork(), by the parent process; nothing was sent",
+            return Error(RS_ERR_FORKED,
+                         "the Dispatcher was made before fork(), by the parent process; nothing was sent",
                          RS_REASON_ARGUMENT, true);
-        const std::uint64_t tag = put(std::move(ending));
-        Result<void> submitted = submit(tag);
-        if (submitted) return CallId{tag};
-        take(tag);
-        return std::move(submitted).error();
+        Placed placed{*this, put(std::move(ending))};
+        Result<void> submitted = submit(placed.tag);
+        if (!submitted) return std::move(submitted).error();
+        placed.is_accepted = true;
+        return CallId{placed.tag};
     }
+
+    // Takes the ending of a call that was not accepted back, also where there was no memory to say why.
+    struct Placed {
+        Dispatcher &dispatcher;
+        std::uint64_t tag;
+        bool is_accepted = false;
+
+        ~Placed() {
+            if (!is_accepted) dispatcher.take(tag);
+        }
+    };
 
     bool is_forked() const noexcept { return ::getpid() != process_; }
 
@@ -420,21 +443,37 @@ private:
         if (ending) ending->end(std::move(completion), true);
     }
 
+    // Completions on their way, in memory that is there whatever becomes of the rest: a thread that has nobody to throw
+    // to must not end the program for want of some.
+    struct Taken {
+        static constexpr std::size_t most = 64;
+        std::array<std::optional<Completion>, most> completions;
+        std::size_t count = 0;
+        std::size_t next = 0;
+
+        Completion one() { return *std::move(completions[next++]); }
+    };
+
+    Result<std::size_t> take_out(Taken &taken, std::size_t max, std::chrono::milliseconds timeout) const {
+        return queue_.try_dispatch(max, timeout, [&](Completion done) {
+            taken.completions[taken.count++].emplace(std::move(done));
+        });
+    }
+
     // Hands the others over although one has thrown.
     struct HandingOver {
         Dispatcher &dispatcher;
-        std::vector<Completion> &completions;
-        std::size_t next;
+        Taken completions;
 
         void one() {
-            Completion completion = std::move(completions[next++]);
+            Completion completion = completions.one();
             if (const std::unique_ptr<detail::Ending> ending = dispatcher.take(completion.tag()))
                 ending->end(std::move(completion), false);
         }
 
         ~HandingOver() {
 #if defined(__cpp_exceptions)
-            while (next < completions.size()) {
+            while (completions.next < completions.count) {
                 try {
                     one();
                 } catch (...) { // the first one is on its way out

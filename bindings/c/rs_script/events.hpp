@@ -33,7 +33,7 @@ struct KeptEvent {
 // What Events::take has taken out.
 struct TakenEvents {
     std::vector<KeptEvent> events;
-    // How many were dropped since the last time, as there was no room.
+    // How many were dropped since the last time, as there was no room, or now, as there was no memory.
     std::size_t dropped = 0;
 };
 
@@ -109,17 +109,11 @@ public:
                 return Error(error);
             taken.dropped += dropped;
             for (Reader reader{buffer.data(), buffer.data() + used}; reader.at != reader.end;) {
-                KeptEvent event{};
-                event.kind = reader.number<std::int32_t>();
-                event.level = reader.number<std::int32_t>();
-                event.status = reader.number<rs_status>();
-                event.reason = reader.number<std::int32_t>();
-                if (std::string node = reader.text(); !node.empty()) event.node = std::move(node);
-                event.message = reader.text();
-                taken.events.push_back(std::move(event));
+                const Packed event = reader.event();
+                if (!keep(taken.events, event)) ++taken.dropped;
             }
             if (needed == 0) return taken;
-            if (needed > buffer.size()) buffer.resize(needed);
+            if (needed > buffer.size() && !enlarge(buffer, needed, taken)) return taken;
         }
     }
 
@@ -138,6 +132,14 @@ public:
     rs_events *get() const && = delete;
 
 private:
+    // An event as it is in the buffer.
+    struct Packed {
+        std::int32_t kind, level;
+        rs_status status;
+        std::int32_t reason;
+        std::string_view node, message;
+    };
+
     // The library's own bytes: they are not checked again.
     struct Reader {
         const char *at;
@@ -149,13 +151,40 @@ private:
             at += sizeof number;
             return number;
         }
-        std::string text() {
+        std::string_view text() noexcept {
             const auto length = number<std::uint32_t>();
-            std::string text(at, length);
+            const std::string_view text(at, length);
             at += length;
             return text;
         }
+        Packed event() noexcept {
+            Packed event;
+            event.kind = number<std::int32_t>();
+            event.level = number<std::int32_t>();
+            event.status = number<rs_status>();
+            event.reason = number<std::int32_t>();
+            event.node = text();
+            event.message = text();
+            return event;
+        }
     };
+
+    // False: there is no memory for it, and those before it and behind it are kept all the same.
+    static bool keep(std::vector<KeptEvent> &events, const Packed &packed) {
+        return detail::has_memory([&] {
+            KeptEvent event{packed.kind, packed.level, packed.status, packed.reason, std::nullopt, {}};
+            if (!packed.node.empty()) event.node.emplace(packed.node);
+            event.message = packed.message;
+            events.push_back(std::move(event));
+        });
+    }
+
+    // False: there is no memory for the next event, which stays where it is. Where nothing else is there to be told,
+    // that is thrown.
+    static bool enlarge(std::vector<char> &buffer, std::size_t size, const TakenEvents &taken) {
+        if (taken.events.empty() && taken.dropped == 0) return buffer.resize(size), true;
+        return detail::has_memory([&] { buffer.resize(size); });
+    }
 
     detail::Handle<rs_events, rs_events_free> handle_;
 };

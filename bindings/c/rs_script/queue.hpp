@@ -90,6 +90,7 @@ public:
     // and dispatch do all the work, and fd() is readable when there is some. See rs_queue_new.
     explicit Queue(std::size_t capacity, std::uint32_t flags = 0) : Queue(try_new(capacity, flags).value()) {}
     static Result<Queue> try_new(std::size_t capacity, std::uint32_t flags = 0) {
+        (void)lacking(); // there may be no memory for it where it is needed
         rs_queue *queue = nullptr;
         rs_error *error = nullptr;
         if (rs_queue_new(capacity, flags, &queue, &error) != RS_OK) return Error(error);
@@ -210,17 +211,9 @@ private:
 
     // False: there is no memory for more than there are. Where there are none, that is thrown.
     static bool make_room(std::vector<Completion> &completions, std::size_t more) {
-#if defined(__cpp_exceptions)
-        try {
-            completions.reserve(completions.size() + more);
-        } catch (const std::bad_alloc &) {
-            if (completions.empty()) throw;
-            return false;
-        }
-#else
-        completions.reserve(completions.size() + more);
-#endif
-        return true;
+        const auto reserve = [&] { completions.reserve(completions.size() + more); };
+        if (completions.empty()) return reserve(), true;
+        return detail::has_memory(reserve);
     }
 
     static std::uint64_t milliseconds(std::chrono::milliseconds timeout) noexcept {

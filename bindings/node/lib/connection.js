@@ -16,7 +16,7 @@ const { open } = require("./options");
 const { atExit } = require("./thread");
 const time = require("./time");
 const { addressOf } = require("./tracing");
-const { Reader } = require("./unpack");
+const { Reader, unreadable } = require("./unpack");
 
 const process = builtin("node:process");
 
@@ -148,7 +148,8 @@ class Connection {
         this.address = address;
         this.#handle = handle;
         this.#queue = queue;
-        this.#events = { handle: events, of: new Events(address), room: null, used: Buffer.alloc(8) };
+        const [used, needed] = [Buffer.alloc(8), Buffer.alloc(8)];
+        this.#events = { handle: events, of: new Events(address), room: null, used, needed };
         this.#capacity = capacity;
         native.packDetails(queue, true);
         // The socket closes what it is given, and the queue needs its own.
@@ -297,7 +298,7 @@ class Connection {
         try {
             native.submit(this.#target.address, scripts.length, handles, writer.buffer, writer.length, this.#queue);
         } catch (error) {
-            for (const call of batch) this.#take(call.tag).refuse(error);
+            for (const call of batch) this.#take(call.tag).refuse(errors.anotherOf(error));
             this.#rest();
         }
         writer.clear();
@@ -388,9 +389,12 @@ class Connection {
         for (let taken = 0; ; ) {
             taken += this.#takeOut(room, BATCH - taken, false);
             const needed = Number(this.#needed.readBigUInt64LE(0));
-            // What is too large for any Buffer that is kept gets one for itself, and strings may be parts of that.
-            if (needed > LARGE && native.pollElsewhere !== null) return this.#fill(needed);
-            if (needed > room.length) taken += this.#takeOut(Buffer.allocUnsafeSlow(needed), 1, true);
+            if (needed > room.length) {
+                // What is too large for any Buffer that is kept gets one for itself, and strings may be parts of that.
+                const own = this.#roomOf(needed);
+                if (own !== null && needed > LARGE && native.pollElsewhere !== null) return this.#fill(own);
+                taken += own === null ? 1 : this.#takeOut(own, 1, true);
+            }
             // The queue was empty, and the descriptor, from which the socket has read, will be made readable again.
             else if (needed === 0 && taken < BATCH) break;
             if (taken >= BATCH) {
@@ -401,13 +405,24 @@ class Connection {
         this.#rest();
     }
 
+    /** A Buffer for the next completion; null where there is none so large, and its call has been told. */
+    #roomOf(needed) {
+        try {
+            return Buffer.allocUnsafeSlow(needed);
+        } catch (cause) {
+            const { tag, error } = native.takeUnread(this.#queue);
+            this.#take(Number(tag)).refuse(error ?? unreadable(cause));
+            return null;
+        }
+    }
+
     /** Takes out completions, `max` at most, and settles their calls; how many. */
     #takeOut(room, max, isOwn) {
         native.poll(this.#queue, room, room.length, max, 0, this.#used, this.#count, this.#needed);
         // Behind the poll: what comes from now on has the descriptor made readable again.
         this.#login?.fetch();
         if (this.#events.of.isHeard) this.#fetch(false);
-        this.#settle(room, this.#used.readUInt32LE(0), isOwn);
+        this.#settle(room, Number(this.#used.readBigUInt64LE(0)), isOwn);
         return this.#count.readUInt32LE(0);
     }
 
@@ -419,14 +434,13 @@ class Connection {
     }
 
     /** Has another thread take out the next completion. Those behind it wait for that; the event loop does not. */
-    #fill(needed) {
-        const room = Buffer.allocUnsafeSlow(needed);
+    #fill(room) {
         const [used, count, left] = Array.from({ length: 3 }, () => Buffer.from(new ArrayBuffer(8)));
         this.#isFilling = true;
-        native.pollElsewhere(this.#queue, room, needed, 1, 0, used, count, left, () => {
+        native.pollElsewhere(this.#queue, room, room.length, 1, 0, used, count, left, () => {
             this.#isFilling = false;
             // What could not be taken out is in the queue as before, and is tried again.
-            if (count.readUInt32LE(0) > 0) this.#settle(room, used.readUInt32LE(0), true);
+            if (count.readUInt32LE(0) > 0) this.#settle(room, Number(used.readBigUInt64LE(0)), true);
             this.#drain();
         });
         this.#rest();
@@ -436,12 +450,14 @@ class Connection {
      * Takes out what the library tells of connections. What was before the first listener came is only taken note of.
      */
     #fetch(isOld) {
-        const { handle, of, used } = this.#events;
-        const room = (this.#events.room ??= Buffer.allocUnsafeSlow(ROOM_OF_EVENTS));
+        const { handle, of, used, needed } = this.#events;
+        let room = (this.#events.room ??= Buffer.allocUnsafeSlow(ROOM_OF_EVENTS));
         do {
-            native.eventsTake(handle, room, room.length, used, null, null);
+            native.eventsTake(handle, room, room.length, used, needed, null);
             for (let at = 0; at < used.readUInt32LE(0); ) at = of.read(room, at, isOld);
-        } while (used.readUInt32LE(0) > 0);
+            // A server's words may be longer.
+            if (needed.readUInt32LE(0) > room.length) room = Buffer.allocUnsafeSlow(needed.readUInt32LE(0));
+        } while (needed.readUInt32LE(0) > 0);
     }
 
     /** One of the methods of an EventEmitter. */

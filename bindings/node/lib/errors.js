@@ -135,6 +135,12 @@ function errorOf(status, details) {
     return new (classOf(status, details.indeterminate))(status, details);
 }
 
+/** The same error for another call: what is done to one changes no other. */
+function anotherOf({ status, message, serverCode, indeterminate, notExecuted, reason, index, node }) {
+    const number = reasonOf[reason?.slice("RS_REASON_".length)];
+    return errorOf(status, { message, serverCode, indeterminate, notExecuted, reason: number, index, node });
+}
+
 /** An error that comes with a completion: where it is made says nothing of its call, so it has no frames of its own. */
 function arrivedError(status, details) {
     const { stackTraceLimit } = Error;
@@ -190,6 +196,7 @@ for (const [name, made] of Object.entries(classes)) Object.defineProperty(made, 
 module.exports = {
     classes,
     errorOf,
+    anotherOf,
     arrivedError,
     callerOf,
     nameCaller,

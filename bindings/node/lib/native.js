@@ -148,6 +148,19 @@ function takeError(status, handle) {
 
 const POLL = ["handle", "buffer", "size", "size", "size", "buffer", "buffer", "buffer"];
 
+const poll = checked("rs_queue_poll", ["handle", "buffer", "size", "size", "buffer"]);
+const replyFree = library.declare("rs_reply_free", "void", ["handle"]);
+const completion = Buffer.alloc(32);
+const ignored = Buffer.alloc(8);
+
+/** Takes out the completion that is next: its tag, and its error, or null. Its reply is lost. */
+function takeUnread(queue) {
+    poll(queue, completion, 1, 0, ignored);
+    const [tag, reply, failed] = [0, 8, 16].map((at) => completion.readBigUInt64LE(at));
+    replyFree(reply);
+    return { tag, error: failed === 0n ? null : takeError(completion.readInt32LE(24), failed) };
+}
+
 const memmove = library.declare("memmove", "handle", ["buffer", "buffer", "size"]);
 
 /** The address of a Buffer, which its owner keeps. Of the C library: it gives back where it was to move nothing to. */
@@ -275,6 +288,7 @@ module.exports = {
     submit: checked("rs_client_submit_packed", ["handle", "size", "buffer", "buffer", "size", "handle"]),
     packDetails: library.declare("rs_queue_set_packed_details", "void", ["handle", "bool"]),
     wake: library.declare("rs_queue_wake", "void", ["handle"]),
+    takeUnread,
     poll: checked("rs_queue_poll_packed", POLL),
     pollElsewhere: checkedElsewhere("rs_queue_poll_packed", POLL),
     eventsNew: checked("rs_events_new", ["size", "handle", "buffer"]),

@@ -231,4 +231,4 @@ function double(text) {
     return NaN;
 }
 
-module.exports = { Reader };
+module.exports = { Reader, unreadable };

@@ -6,6 +6,7 @@ const assert = require("node:assert/strict");
 const { AsyncLocalStorage } = require("node:async_hooks");
 const dc = require("node:diagnostics_channel");
 const { once } = require("node:events");
+const net = require("node:net");
 const { test } = require("node:test");
 
 const rs = require("..");
@@ -47,6 +48,24 @@ test("a server that is gone is told of, and idle clients are told as well", asyn
     await until("a call fails", () => client.command("PING").then(() => false, () => true));
     await until("it is told", () => told.some(({ name }) => name === "connectError"));
     assert.ok(!told.some(({ name }) => name === "connect" || name === "reconnect"));
+});
+
+test("an event with more words of a server than there is room for is told, and what comes behind it too", async (t) => {
+    const words = `ERR ${"x".repeat(70_000)}`;
+    const server = net.createServer((socket) => socket.on("error", () => {}).write(`-${words}\r\n`.repeat(10)));
+    await once(server.listen(0, "127.0.0.1"), "listening");
+    const url = `redis://127.0.0.1:${server.address().port}`;
+    const client = await rs.connect(url, { lazyConnect: true, reconnectAttempts: 1 });
+    t.after(() => client.close());
+    t.after(() => server.close());
+    const told = [];
+    client.on("connectError", ({ message }) => told.push(message));
+    for (const count of [1, 2]) {
+        await assert.rejects(client.command("PING"), { notExecuted: true });
+        await until("it is told", () => told.length >= count);
+    }
+    // As much of them as an error keeps.
+    for (const message of told) assert.ok(message.includes(words.slice(0, 65_536)), `${message.length}`);
 });
 
 test("what was before the first listener is not told, and off() ends it", async (t) => {

@@ -6,6 +6,8 @@ const assert = require("node:assert/strict");
 const { test } = require("node:test");
 
 const rs = require("..");
+const { errorOf } = require("../lib/errors");
+const native = require("../lib/native");
 const { Server, until } = require("./support");
 
 /** A server and a client for one test. */
@@ -216,6 +218,63 @@ test("replies larger than the room for them", async (t) => {
     const made = Array.from({ length: 20 }, (_, i) => client.command(i % 2 ? ["ECHO", "small"] : ["GET", "large"]));
     const lengths = (await Promise.all(made)).map(({ length }) => length);
     assert.deepEqual(lengths, Array.from({ length: 20 }, (_, i) => (i % 2 ? 5 : 1_000_000)));
+});
+
+test("a reply that no Buffer can hold is an error of its call, and those behind it have theirs", async (t) => {
+    const { client } = await withClient(t);
+    const { allocUnsafeSlow } = Buffer;
+    const large = 1_000_000;
+    await client.command("SET", "large", "x".repeat(large));
+    const cause = new RangeError("Array buffer allocation failed");
+    // As where the process has no memory for it, or Node no Buffers of that size.
+    t.mock.method(Buffer, "allocUnsafeSlow", (size) => {
+        if (size > large) throw cause;
+        return allocUnsafeSlow.call(Buffer, size);
+    });
+    for (const length of [1, 3]) {
+        const larger = client.pipeline();
+        for (let i = 0; i < length; i++) larger.command("GET", "large");
+        const [before, failed, after] = await Promise.allSettled([
+            client.command("ECHO", "before"),
+            length === 1 ? client.command("GET", "large") : larger.exec(),
+            client.command("ECHO", "after"),
+        ]);
+        assert.deepEqual([before.value, after.value], ["before", "after"]);
+        assert.ok(failed.reason instanceof rs.IndeterminateError, String(failed.reason));
+        assert.equal(failed.reason.code, "RS_ERR_REPLY_LIMIT");
+        assert.equal(failed.reason.cause, cause);
+    }
+    // An error stays what it is, without the replies that did arrive.
+    await client.command("CONFIG", "SET", "lua-time-limit", 50);
+    const forEver = client.script("while true do end");
+    const broken = client.pipeline().command("GET", "large").command("ECHO", "x".repeat(300_000)).script(forEver);
+    const error = await broken.exec({ timeout: 1000 }).catch((error) => error);
+    const { code, reason, arrived } = error;
+    assert.deepEqual([code, reason, arrived], ["RS_ERR_INDETERMINATE", "RS_REASON_DEADLINE", undefined]);
+    await client.scriptKill({ timeout: 30_000 });
+    assert.equal(await client.command(["ECHO", "after all"], { timeout: 30_000 }), "after all");
+});
+
+test("calls that are refused together have an error each", async (t) => {
+    const { client } = await withClient(t);
+    const traced = client.with({ callerStack: true });
+    const refused = errorOf(501, { message: "there is no memory for the calls", notExecuted: true, reason: 11 });
+    t.mock.method(native, "submit", () => {
+        throw refused;
+    }, { times: 1 });
+    const here = () => traced.command("ECHO", "here");
+    const there = () => traced.command("ECHO", "there");
+    const [one, other] = (await Promise.allSettled([here(), there()])).map(({ reason }) => reason);
+    assert.notEqual(one, other);
+    for (const [error, name] of [[one, "here"], [other, "there"]]) {
+        assert.ok(error.stack.includes(`at ${name} `), error.stack);
+        const { code, message, notExecuted, indeterminate, reason } = error;
+        assert.deepEqual(
+            [code, message, notExecuted, indeterminate, reason],
+            ["RS_ERR_NO_MEMORY", refused.message, true, false, "RS_REASON_RESOURCES"],
+        );
+    }
+    assert.equal(await client.command("ECHO", "later"), "later");
 });
 
 test("the event loop is never blocked", async (t) => {

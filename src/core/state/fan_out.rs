@@ -547,7 +547,7 @@ impl FanOut {
             shifts.push(whole.adopt_texts(payload)?);
         }
         let mut worst: Option<(usize, Error)> = None;
-        let mut unanswered = 0;
+        let (mut unanswered, mut may_have_run) = (0, false);
         for (index, answer) in std::mem::take(&mut self.answers).into_iter().enumerate() {
             let at = whole.tape.len();
             let answer = match answer {
@@ -560,15 +560,14 @@ impl FanOut {
                     let tape = &self.payloads[number].tape;
                     let entries = &tape[from..][..tape[from].span as usize];
                     whole.append(entries, shifts[number])?;
-                    if !self.notes.is_empty() {
-                        whole.notes.extend(self.notes.remove(&index).map(|note| Note { at, ..note }));
-                    }
+                    let note = if self.notes.is_empty() { None } else { self.notes.remove(&index) };
+                    may_have_run |= note.as_ref().is_none_or(|note| !note.not_executed);
+                    whole.notes.extend(note.map(|note| Note { at, ..note }));
                 }
                 Answer::Awaited => {}
                 Answer::Error(error) => {
-                    // In the server's own words where they are the answer; a refused login is not.
-                    let words = error.server_text().filter(|_| error.status().is_answer());
-                    whole.append_text(Kind::Error, words.unwrap_or(error.message().as_bytes()))?;
+                    may_have_run |= !error.is_not_executed();
+                    whole.append_text(Kind::Error, error.words())?;
                     whole.notes.push(Note::new(at, index, self.request.name_of(index), &error));
                     if error.server_text().is_none() {
                         unanswered += 1;
@@ -586,6 +585,7 @@ impl FanOut {
             "{unanswered} of {count} items have no answer, the first of them item {index} ({})",
             self.request.name_of(index)
         ));
+        let error = if may_have_run { error.of_a_part() } else { error };
         Ok(Some((error, unanswered == count)))
     }
 }

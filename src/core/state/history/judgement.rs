@@ -1,6 +1,8 @@
 //! What a refusal proves, and what follows from it: where MOVED and its like are judged.
 
-use super::last_error::{given_up, in_doubt, is_not_replicated_yet, is_settled_by_next, says_read_only};
+use super::last_error::{
+    given_up, in_doubt, is_not_replicated_yet, is_settled_by_next, says_read_only, was_let_go,
+};
 use super::{Context, History, Left, REPEATS_MAX, Whence};
 use crate::core::interface::NodeId;
 use crate::core::state::answers::{self, Claim};
@@ -243,7 +245,7 @@ impl History {
             let is_replica = cx.evidence.is_replica(node, whence.conn, cx.servers)?;
             return Ok(is_replica.then_some(Refusal::Certain(Again::AfterRefresh)));
         }
-        if error.is_not_executed() && verdict::was_unblocked(text) {
+        if was_let_go(error) {
             return Ok(Some(Refusal::Certain(Again::AfterRefresh)));
         }
         let Some(refusal) = verdict::not_served(text) else { return Ok(None) };

@@ -121,6 +121,11 @@ pub(in crate::core) fn not_ready(error: Error) -> Error {
     }
 }
 
+/// Whether a command waited on a server that has let go of it, which then has not executed it.
+pub(in crate::core) fn was_let_go(error: &Error) -> bool {
+    error.is_not_executed() && error.server_text().is_some_and(verdict::was_unblocked)
+}
+
 /// Whether a server refuses for being a replica, by its own word.
 pub(super) fn says_read_only(error: &Error) -> bool {
     error.server_text().and_then(verdict::refused_before_it_began) == Some(Refused::ReadOnly)
@@ -130,7 +135,7 @@ pub(super) fn says_read_only(error: &Error) -> bool {
 pub(super) fn given_up(error: Error) -> Error {
     match error.server_text() {
         Some(text) if verdict::is_not_ready(text) => not_ready(error),
-        Some(text) if verdict::not_served(text).is_some() || verdict::was_unblocked(text) => {
+        Some(text) if verdict::not_served(text).is_some() || was_let_go(&error) => {
             let given_up = Error::server(Status::NotServed, text, true);
             let given_up = given_up.context("no server ran the call within its deadline");
             match error.shared_node() {

@@ -24,7 +24,7 @@ use crate::slots::NO_SLOT;
 
 use last_error::in_doubt;
 pub(in crate::core) use last_error::{
-    is_not_replicated_yet, is_settled_by_next, last_error, left_open, not_ready,
+    is_not_replicated_yet, is_settled_by_next, last_error, left_open, not_ready, was_let_go,
 };
 
 /// Times that a call which may run twice is sent again after the connection was lost.

@@ -1,0 +1,71 @@
+//! A host with several addresses, of which none answers.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::network::Network;
+use crate::config::{Config, Options};
+use crate::core::{Call, ConnId, Engine, View, Way, Work};
+use crate::purpose::Purpose;
+use crate::request::{Flags, Request, Shape};
+use crate::resp::Pool;
+use crate::route::ReadFrom;
+
+struct World {
+    engine: Engine<u64>,
+    network: Network,
+    now: Instant,
+}
+
+impl World {
+    /// A client that has a call to send, and has found so many addresses of its server.
+    fn new(connect_timeout: Duration, addresses: u8) -> (World, ConnId) {
+        let mut options = Options::default();
+        options.connect_timeout(connect_timeout).expect("valid");
+        let config = Config::new("redis://host.example", &options).expect("a URL");
+        let (pool, now) = (Arc::new(Pool::default()), Instant::now());
+        let network = Network::new(fastrand::Rng::with_seed(7), Arc::clone(&pool), now, Vec::new());
+        let mut world = World { engine: Engine::new(Arc::new(config), pool), network, now };
+        world.submit(0);
+        let conn = world.network.resolving().expect("it looks the host up");
+        world.network.resolved(conn);
+        let found = (1..=addresses).map(|number| SocketAddr::from(([10, 0, 0, number], 6379))).collect();
+        world.engine.resolved(now, &mut world.network, conn, Ok(found));
+        (world, conn)
+    }
+
+    fn submit(&mut self, owner: u64) {
+        let mut request = Box::<Request>::default();
+        request.reset(Shape::Single);
+        request.command(&[b"PING"], Flags::NONE).expect("accepted");
+        let (work, timeout) = (Work::Send(request, Purpose::Calls), Duration::from_secs(60));
+        let view = View { read_from: ReadFrom::Primary, way: Way::Random };
+        let call = Call { owner, work, view, timeout, deadline: self.now + timeout };
+        self.engine.submit(self.now, &mut self.network, call);
+    }
+}
+
+#[test]
+fn the_last_address_gets_the_time_that_is_left_and_no_more() {
+    let connect_timeout = Duration::from_secs(2);
+    let (mut world, conn) = World::new(connect_timeout, 2);
+    // So many leave times behind that those are swept out which nothing waits for.
+    for owner in 1..1000 {
+        world.submit(owner);
+        world.engine.cancel(world.now, &mut world.network, owner, &|other| *other == owner);
+    }
+    let end = world.now + 2 * connect_timeout;
+    while let Some(at) = world.engine.next_tick().filter(|at| *at <= end) {
+        world.network.now = at;
+        world.engine.tick(at, &mut world.network);
+    }
+    assert!(!world.network.dialing().contains(&conn), "it is tried for longer than the time to connect");
+    assert!(world.network.resolving().is_some(), "it is tried again");
+}
+
+#[test]
+fn each_of_many_addresses_gets_the_time_that_one_far_away_needs() {
+    let (mut world, _) = World::new(Duration::from_secs(5), 50);
+    assert_eq!(world.engine.next_tick(), Some(world.now + Duration::from_secs(1)));
+}
