@@ -1,5 +1,6 @@
 //! A client: calls from any thread, each to its end within its deadline.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -55,20 +56,48 @@ pub struct Client {
     timeout: Duration,
     is_cluster: bool,
     /// Absent where only a script needs the client: that does not keep it open.
-    _user: Option<Arc<User>>,
+    user: Option<User>,
 }
 
-/// Those who hold a client, all of its clones together.
-struct User(Arc<Io>);
+/// One of those who hold a client, all of whom together keep it open.
+struct User(Arc<Users>);
+
+struct Users {
+    io: Arc<Io>,
+    /// Not as many as there are references: a handle whose memory has to stay may have been given up.
+    count: AtomicUsize,
+}
+
+impl User {
+    fn first(io: &Arc<Io>) -> User {
+        User(Arc::new(Users { io: Arc::clone(io), count: AtomicUsize::new(1) }))
+    }
+}
+
+impl Clone for User {
+    fn clone(&self) -> Self {
+        self.0.count.fetch_add(1, Ordering::Relaxed);
+        User(Arc::clone(&self.0))
+    }
+}
 
 impl Drop for User {
-    /// When this is over no thread of the client's is left, and its log callback is not called any more.
     fn drop(&mut self) {
+        self.0.lose_one();
+    }
+}
+
+impl Users {
+    /// One lets go. When the last has, no thread of the client's is left, and its log callback is not called any more.
+    fn lose_one(&self) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) != 1 {
+            return;
+        }
         let _held = Held::new();
-        if self.0.check_process().is_ok() {
-            self.0.close();
-            self.0.wait_for_threads();
-            let config = self.0.config();
+        if self.io.check_process().is_ok() {
+            self.io.close();
+            self.io.wait_for_threads();
+            let config = self.io.config();
             config.log.end();
             if let Some(meter) = &config.meter {
                 meter.end();
@@ -124,7 +153,7 @@ impl Client {
         let (timeout, is_lazy) = (config.call_timeout, config.lazy_connect);
         let is_cluster = matches!(config.servers, Servers::Cluster(_));
         let io = Io::new(config);
-        let client = Client { _user: Some(Arc::new(User(Arc::clone(&io)))), io, view, timeout, is_cluster };
+        let client = Client { user: Some(User::first(&io)), io, view, timeout, is_cluster };
         Ok((client, !is_lazy))
     }
 
@@ -438,10 +467,10 @@ impl Client {
         }
     }
 
-    /// Closes the client if this is the last handle of it.
-    pub(crate) fn close_if_last(&self) {
-        if self._user.as_ref().is_some_and(|user| Arc::strong_count(user) == 1) {
-            self.close();
+    /// Lets go of the client as if this were dropped, for a handle that never will be: once.
+    pub(crate) fn give_up(&self) {
+        if let Some(user) = &self.user {
+            user.0.lose_one();
         }
     }
 
@@ -638,7 +667,7 @@ impl WeakClient {
     pub(crate) fn upgrade(&self) -> Option<Client> {
         let Self { io, view, timeout, is_cluster } = self;
         let (view, timeout, is_cluster) = (view.clone(), *timeout, *is_cluster);
-        Some(Client { io: io.upgrade()?, view, timeout, is_cluster, _user: None })
+        Some(Client { io: io.upgrade()?, view, timeout, is_cluster, user: None })
     }
 }
 

@@ -6,12 +6,12 @@ mod support;
 use std::time::{Duration, Instant};
 
 use rs_script::{Client, Error, Options, ReadFrom, Route, Script, Status};
-use support::SLACK;
 use support::calls::*;
 use support::cluster::{Cluster, slot_of};
-use support::raw::{Raw, Value};
+use support::raw::{Raw, Value, calls_of};
 use support::server::Builder;
 use support::tls::Certs;
+use support::{SLACK, wait_until};
 
 /// Tells the port of the server that it runs on.
 const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
@@ -137,6 +137,33 @@ fn nodes_whose_host_name_is_not_known_yet() {
     assert!(start.elapsed() < Duration::from_secs(4) + SLACK, "{:?}", start.elapsed());
     assert!(error.is_not_executed(), "{error}");
     assert!(error.message().contains("of no host"), "{error}");
+}
+
+#[test]
+fn nodes_that_call_each_other_by_different_names() {
+    let named = |node: Builder| node.arg("cluster-announce-hostname", "localhost");
+    let cluster = Cluster::builder(2).each(named).start();
+    let (one, other) = (cluster.node(0), cluster.node(1));
+    let key = cluster.tag_on(0, "moves");
+    // By the word of the other node: all are known by their IP addresses.
+    let url = format!("redis+cluster://{}", other.address());
+    let client = Client::open(&url, &Options::default()).unwrap();
+    cluster.begin_migration(slot_of(key.as_bytes()), 0, 1);
+    cluster.finish_migration(slot_of(key.as_bytes()), 0, 1);
+    let mut raw = Raw::connect(one);
+    raw.ok(&["CONFIG", "SET", "cluster-preferred-endpoint-type", "hostname"]);
+    let moved = format!("localhost:{}", other.port());
+    wait_until(
+        "the name of the other",
+        || matches!(raw.cmd(&["GET", &key]), Value::Error(text) if text.ends_with(&moved)),
+    );
+    assert_eq!(port(&client, &key), other.port());
+    assert_eq!(client.stats().redirects, 1);
+    let all = client.with_route(Route::AllPrimaries).unwrap().command(&["ECHO", "once"]).unwrap();
+    for node in [one, other] {
+        assert!(shown(&all).contains(&format!("\"{}\"", node.address())), "{all:?}");
+        assert_eq!(calls_of(node, "echo"), 1, "{all:?}");
+    }
 }
 
 #[test]

@@ -194,10 +194,48 @@ pub unsafe extern "C" fn rs_client_free(client: *mut rs_client) {
     if threads::place() == Place::Callback {
         // A call of this thread waits for the callback, perhaps through this very handle: its memory stays where it
         // is. SAFETY: as documented.
-        return guard_value((), || {
-            unsafe { client.as_ref() }.map_or((), |client| client.client.close_if_last())
-        });
+        return guard_value((), || unsafe { client.as_ref() }.map_or((), |client| client.client.give_up()));
     }
     // SAFETY: as documented.
     unsafe { free(client) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::ptr::{null, null_mut};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
+    use super::*;
+    use crate::net::testing::Server;
+
+    #[test]
+    fn handles_that_are_freed_in_the_log_callback_do_not_keep_the_client_open() {
+        let server = Server::start(None);
+        let url = CString::new(format!("redis://127.0.0.1:{}", server.port)).unwrap();
+        let (view, told) = (Arc::new(AtomicPtr::<rs_client>::default()), Arc::new(()));
+        let (to_free, context) = (Arc::clone(&view), Arc::clone(&told));
+        let mut options = Options::default();
+        options.lazy_connect(true).log(move |_| {
+            let _context = &context;
+            // SAFETY: a handle that nobody uses, and NULL from then on.
+            unsafe { rs_client_free(to_free.swap(null_mut(), Ordering::AcqRel)) };
+        });
+        let client = rs_client::new(Client::open(url.to_str().unwrap(), &options).unwrap());
+        drop(options);
+        let mut other = null_mut();
+        let ping = c"PING".as_ptr();
+        // SAFETY: live handles, one argument, and places for what is given back.
+        unsafe {
+            assert_eq!(rs_client_with(client, null(), &raw mut other, null_mut()), super::super::RS_OK);
+            view.store(other, Ordering::Release);
+            rs_client_command(client, 1, &raw const ping, null(), null(), null_mut(), null_mut());
+            assert!(view.load(Ordering::Acquire).is_null(), "the log has told of the connection");
+            assert!(!(*client).client.io().is_closed());
+            rs_client_free(client);
+            assert!((*other).client.io().is_closed());
+        }
+        assert_eq!(Arc::strong_count(&told), 1, "the log ends with the last handle");
+    }
 }

@@ -36,6 +36,8 @@ impl Doing<'_> {
             Event::OfLink(News::Gone(conn)) => {
                 let gone = self.table.remove(conn);
                 self.effects.drop.extend(gone);
+                // One that it has retired has not told it of its end before.
+                engine.lost(now, self, conn);
             }
             Event::Resolved(conn, found) => {
                 if self.table.is_resolving(conn) {
@@ -143,9 +145,12 @@ impl Actions<Owner> for Doing<'_> {
     }
 
     fn retire(&mut self, conn: ConnId) {
-        if let Some(link) = self.link(conn) {
-            link.retire();
-            self.effects.push(&link);
+        match self.link(conn) {
+            Some(link) => {
+                link.retire();
+                self.effects.push(&link);
+            }
+            None => self.effects.events.push(News::Gone(conn).into()),
         }
     }
 
@@ -187,5 +192,36 @@ impl Actions<Owner> for Doing<'_> {
 
     fn log(&mut self, record: Record) {
         self.effects.log.push(record);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use crate::net::testing::Server;
+    use crate::{Client, Credentials, Error, Options};
+
+    #[test]
+    fn nothing_is_left_of_a_connection_that_was_replaced() {
+        let server = Server::start(None);
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        let admin = Client::open(&url, &Options::default()).unwrap();
+        for user in ["user0", "user1"] {
+            admin.command(("ACL", "SETUSER", user, "on", ">secret", "+@all")).unwrap();
+        }
+        let asked = AtomicUsize::new(0);
+        let mut options = Options::default();
+        options.credentials(move |_| {
+            let user = asked.fetch_add(1, Ordering::Relaxed) % 2;
+            Ok::<_, Error>(Credentials::new("secret").username(format!("user{user}")))
+        });
+        let client = Client::open(&url, &options).unwrap();
+        for _ in 0..20 {
+            client.reauthenticate().unwrap();
+            client.command("PING").unwrap();
+        }
+        assert!(client.stats().reconnects >= 10, "another user takes another connection");
+        assert_eq!(client.io().core.lock().engine.held().conns, 1);
     }
 }

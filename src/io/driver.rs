@@ -71,14 +71,10 @@ impl Io {
         let thread = threads::spawn("rs_script", move || run(&its_io, &reactor, &itself))
             .map_err(|error| threads::none_left(&error))?;
         *started.thread.lock() = Some(thread);
-        *driver = Some(Arc::clone(&started));
+        *driver = Some(started);
         drop(driver);
         // From now on nobody else need turn it.
         self.detach_queues();
-        // Who closed the client meanwhile may have found none to stop.
-        if self.is_closed() {
-            started.stop();
-        }
         Ok(())
     }
 
@@ -132,4 +128,35 @@ fn run(io: &Io, reactor: &Reactor, driver: &Driver) {
         io.turn_contained(reactor, Some(never()));
     }
     io.role.release_by_driver();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use crate::{Client, Options, Queue, Status};
+
+    #[test]
+    fn nobody_begins_to_submit_in_the_middle_of_closing() {
+        let mut options = Options::default();
+        options.lazy_connect(true);
+        let client = Client::open("unix:///nowhere", &options).unwrap();
+        let (io, queue) = (client.io(), Queue::without_thread(1).unwrap());
+        io.prepare_to_wait().unwrap();
+        thread::scope(|scope| {
+            let reactor = io.reactor.lock();
+            scope.spawn(|| client.close());
+            // It has found no thread to stop, and waits for the reactor: a thread that was made now, or a queue that
+            // was told now, it would not find.
+            let (start, mut seen) = (Instant::now(), 0);
+            while seen < 100 {
+                seen = if io.driver.try_lock().is_none() { seen + 1 } else { 0 };
+                assert!(start.elapsed() < Duration::from_secs(20), "whoever submits first can begin");
+                thread::yield_now();
+            }
+            drop(reactor);
+        });
+        assert_eq!(io.drive(&queue).unwrap_err().status(), Status::Closed);
+    }
 }

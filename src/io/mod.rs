@@ -289,10 +289,13 @@ impl Io {
             }
         }
         self.served.clear();
-        if let Some(driver) = self.driver.lock().as_ref() {
+        // Under one lock: in between, a first call could make a thread, or have a queue wait, of which nobody knows.
+        let driver = self.driver.lock();
+        if let Some(driver) = &*driver {
             driver.stop();
         }
         let reactor = self.reactor.lock().take();
+        drop(driver);
         if let Some(reactor) = reactor {
             reactor.wake();
             reactor.take_queues().iter().for_each(|queue| queue.detach(self.id()));

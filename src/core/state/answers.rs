@@ -147,35 +147,33 @@ impl NodeLines {
         self.own_slots().iter().any(|range| range.starts_with(&mark))
     }
 
-    /// Whether the node names the server at this address as the one that has the slot, or takes it over.
-    pub(in crate::core) fn names(&self, slot: u16, claim: Claim, address: &Address, config: &Config) -> bool {
-        match claim {
-            Claim::Moved => self.lines().any(|fields| {
-                fields.get(8..).is_some_and(|ranges| includes(ranges, slot))
-                    && is_at(&fields, address, config)
-            }),
-            Claim::Ask => {
-                let mark = format!("[{slot}->-");
-                let own = self.own_slots();
-                let to = own.iter().find_map(|range| range.strip_prefix(&*mark)?.strip_suffix(']'));
-                let is_it =
-                    |fields: &Vec<&str>| fields.first() == to.as_ref() && is_at(fields, address, config);
-                to.is_some() && self.lines().any(|fields| is_it(&fields))
-            }
-        }
+    /// How the node calls the server at this address, if it names that as the one that has the slot, or takes it over.
+    pub(in crate::core) fn names(
+        &self,
+        slot: u16,
+        claim: Claim,
+        address: &Address,
+        config: &Config,
+    ) -> Option<[Address; 2]> {
+        let mark = format!("[{slot}->-");
+        let own = self.own_slots();
+        let to = own.iter().find_map(|range| range.strip_prefix(&*mark)?.strip_suffix(']'));
+        let is_it = |fields: &Vec<&str>| match claim {
+            Claim::Moved => fields.get(8..).is_some_and(|ranges| includes(ranges, slot)),
+            Claim::Ask => to.is_some() && fields.first() == to.as_ref(),
+        };
+        let called = |fields: Vec<&str>| addresses(&fields, config).filter(|all| all.contains(address));
+        self.lines().filter(is_it).find_map(called)
     }
 }
 
-/// Whether a line of CLUSTER NODES is of the node at this address, which it spells as an IP address or by name.
-fn is_at(fields: &[&str], address: &Address, config: &Config) -> bool {
+/// Where the node of a line of CLUSTER NODES is, by its IP address and by its name: that again, if it has none.
+fn addresses(fields: &[&str], config: &Config) -> Option<[Address; 2]> {
     let mut names = fields.get(1).copied().unwrap_or_default().split(',');
-    let Some(Address::Tcp { host, port }) =
-        names.next().and_then(|at| Address::parse(at.split('@').next().unwrap_or_default()))
-    else {
-        return false;
-    };
+    let at = names.next()?.split('@').next()?;
+    let Some(Address::Tcp { host, port }) = Address::parse(at) else { return None };
     let name = names.next().filter(|name| !name.is_empty()).unwrap_or(&host).to_owned();
-    [host, name].into_iter().any(|host| config.reachable(Address::Tcp { host, port }) == *address)
+    Some([host, name].map(|host| config.reachable(Address::Tcp { host, port })))
 }
 
 /// Whether a slot lies in one of these ranges.

@@ -76,15 +76,15 @@ impl Evidence {
         Ok(stands.filter(|stands| *stands || !servers.have_slots_moved(now)))
     }
 
-    /// Whether it names the server at this address as the one that has the slot, or takes it over.
+    /// How it calls the server at this address, if it names that as the one that has the slot, or takes it over.
     pub(in crate::core) fn names(
         &self,
         node: NodeId,
         (slot, claim): (u16, Claim),
         address: &Address,
         servers: &Servers,
-    ) -> Result<bool, Need> {
-        Ok(self.lines(node)?.is_some_and(|lines| lines.names(slot, claim, address, &servers.config)))
+    ) -> Result<Option<[Address; 2]>, Need> {
+        Ok(self.lines(node)?.and_then(|lines| lines.names(slot, claim, address, &servers.config)))
     }
 
     /// Whether the cluster is down, as the server sees it, or nobody has the slot; or was a moment ago, for it may be

@@ -344,10 +344,15 @@ impl History {
         }
         // A replica owns no slot: that it does not, proves nothing.
         let is_proved = !self.may_be_forged || cx.servers.map.is_primary(node);
-        Ok(match primary {
-            Some(node) => Redirection::To { node, is_proved },
-            None if cx.evidence.names(node, (slot, claim), &address, cx.servers)? => {
-                Redirection::To { node: cx.servers.node_at(&address, Purpose::Calls), is_proved }
+        if let Some(node) = primary {
+            return Ok(Redirection::To { node, is_proved });
+        }
+        Ok(match cx.evidence.names(node, (slot, claim), &address, cx.servers)? {
+            Some(names) => {
+                // By another name it may be known: the map must not have it twice.
+                let known = names.iter().find_map(|name| cx.servers.primary_at(name));
+                let node = known.unwrap_or_else(|| cx.servers.node_at(&address, Purpose::Calls));
+                Redirection::To { node, is_proved }
             }
             None if claim == Claim::Moved => Redirection::Elsewhere,
             None => Redirection::Refused,
