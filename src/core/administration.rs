@@ -161,4 +161,17 @@ mod tests {
         let answers = [unreached(), unreached()].map(|error| (None, Err(error))).into();
         assert!(combine(&Task::Kill, answers).unwrap_err().is_not_executed());
     }
+
+    #[test]
+    fn of_the_answers_to_a_kill_the_one_that_says_most_is_told() {
+        let refused = |text: &str| Err(Error::server(Status::Server, text.as_bytes(), true));
+        let [idle, unkillable] = ["NOTBUSY No scripts", "UNKILLABLE It has written"];
+        for texts in [[idle, unkillable], [unkillable, idle]] {
+            let error = best(texts.into_iter().map(refused)).unwrap_err();
+            assert_eq!(error.server_code(), Some("UNKILLABLE"));
+        }
+        for answers in [[refused(unkillable), done()], [done(), refused(unkillable)]] {
+            assert!(best(answers.into_iter()).is_ok(), "one was stopped");
+        }
+    }
 }
