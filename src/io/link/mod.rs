@@ -120,7 +120,7 @@ struct Shared {
     writing: bool,
     /// Writes to come that do not wait for other callers.
     ungathered: u32,
-    /// The socket took no more when the last writer left.
+    /// There was more to send when the last writer left: the socket took no more, or it had written for long enough.
     blocked: bool,
     /// When the last byte came, or shortly before; or when it was seen that none had come and that it was open.
     heard: Instant,
@@ -321,6 +321,9 @@ impl Link {
     fn leave(&self, shared: &mut MutexGuard<'_, Shared>) {
         if !shared.reading {
             self.pass_on(shared);
+        } else if shared.blocked && !shared.writing {
+            // Another caller takes over the writing, or the reader does when it wakes.
+            wake_one(shared);
         }
         if shared.has_news(self.is_usable()) {
             self.hand_out(shared);

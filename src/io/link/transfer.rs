@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::ffi::lock::MutexGuard;
 use rustls::ClientConnection;
 
-use super::{Link, Shared, Tag, wake_one};
+use super::{Link, Shared, Tag};
 use crate::error::{Error, Reason, Status};
 use crate::net::cipher::{Cipher, Peer, Undecrypted};
 use crate::net::{PATIENCE, Readiness, reason, tls};
@@ -15,6 +15,10 @@ use crate::session::{Chunk, Inbox, Session};
 
 /// How long a caller only waits to write before it looks whether there is still another that reads.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
+
+/// So many writes, and one that waits for its own reply looks whether it has come. Others may put more in meanwhile, and
+/// leave the sending to whoever is at it.
+const WRITES_MAX: u32 = 64;
 
 /// Room for one read of cipher bytes.
 const CIPHER_ROOM: usize = 16 * 1024;
@@ -158,7 +162,7 @@ impl Link {
         }
     }
 
-    /// Sends until nothing is left or the socket takes no more.
+    /// Sends until nothing is left, the socket takes no more, or it was enough for once.
     #[inline]
     pub(super) fn flush(&self, shared: &mut MutexGuard<'_, Shared>) {
         if shared.has_output() {
@@ -167,6 +171,7 @@ impl Link {
     }
 
     fn send_all(&self, shared: &mut MutexGuard<'_, Shared>) {
+        let mut writes = 0;
         loop {
             let mut chunk = match shared.take_output() {
                 Ok(Some(chunk)) => chunk,
@@ -195,6 +200,11 @@ impl Link {
             shared.put_back(chunk, sent);
             if let Err(error) = result {
                 self.not_sent(shared, &error);
+                break;
+            }
+            writes += 1;
+            if writes == WRITES_MAX && shared.session.has_output() {
+                shared.blocked = true;
                 break;
             }
         }
@@ -227,21 +237,11 @@ impl Link {
         let ready = MutexGuard::unlocked(shared, || self.socket.wait(false, true, until));
         shared.writing = false;
         match ready {
-            Ok(ready) if ready.is_timeout() && until < deadline => true,
-            Ok(ready) if ready.is_timeout() => {
-                // Another caller takes over, or the reader does when it wakes.
-                wake_one(shared);
-                false
-            }
-            Ok(_) => {
-                self.flush(shared);
-                true
-            }
-            Err(error) => {
-                self.lost(shared, Reason::ConnectionLost, &reason(&error));
-                true
-            }
+            Ok(ready) if ready.is_timeout() => {}
+            Ok(_) => self.flush(shared),
+            Err(error) => self.lost(shared, Reason::ConnectionLost, &reason(&error)),
         }
+        !shared.blocked || Instant::now() < deadline
     }
 
     fn refuse(&self, shared: &mut Shared, broken: &Broken) {
@@ -320,5 +320,43 @@ impl Tls {
             return Ok(None);
         }
         Ok(Some(Chunk::own(out.into())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::{End, Place, Tag};
+    use crate::net::testing::Server;
+    use crate::request::{Flags, Request, Shape};
+    use crate::{Client, Options};
+
+    #[test]
+    fn nobody_writes_for_others_without_end() {
+        let server = Server::start(None);
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        let client = Client::open(&url, &Options::default()).unwrap();
+        let link = client.io().core.lock().table.links().next().cloned().unwrap();
+        // Each too large to be copied, so that it is a write of its own.
+        let text = [b'x'; 3 * 1024];
+        let (now, deadline) = (Instant::now(), Instant::now() + Duration::from_secs(60));
+        let mut shared = link.shared.lock();
+        let calls: Vec<_> = (0..3 * super::WRITES_MAX)
+            .map(|_| {
+                let mut request = Box::<Request>::default();
+                request.reset(Shape::Single);
+                request.command(&[b"ECHO", &text[..]], Flags::NONE).unwrap();
+                let place = shared.places.insert(Place::default());
+                (place, shared.session.submit(request, Tag::Caller(place)))
+            })
+            .collect();
+        link.flush(&mut shared);
+        assert!(shared.blocked && !shared.writing && shared.session.has_output(), "it has written all");
+        for call in calls {
+            let end = link.end(&mut shared, call, (now, deadline));
+            assert!(matches!(end, End::Finished(ended) if ended.result.is_ok()), "what was left is sent");
+        }
+        assert!(!shared.blocked && !shared.session.has_output());
     }
 }
