@@ -5,6 +5,7 @@
 
 mod asides;
 mod functions;
+mod learning;
 
 use std::collections::HashMap;
 use std::sync::Arc;
