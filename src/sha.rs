@@ -91,3 +91,14 @@ impl fmt::Debug for Sha {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn is_what_servers_call_a_script_by() {
+        assert_eq!(Sha::of(b"return 1").to_string(), "e0e1f9fabfc9d4800c877a703b823ac0578ff8db");
+        assert_eq!(Sha::of(b"return 1"), Sha::of_parts(&[b"return", b" 1"]));
+    }
+}
