@@ -140,11 +140,7 @@ pub(super) fn removed(names: Vec<String>, answer: Option<&Reply>) -> Result<Repl
 fn in_part(error: &Error, removed: &[&str]) -> Error {
     let text = String::from_utf8_lossy(error.server_text().unwrap_or(error.message().as_bytes()));
     let text = format!("{text} (these are removed: {})", removed.join(", "));
-    let in_part = Error::server(error.status(), text.as_bytes(), false);
-    match error.shared_node() {
-        Some(node) => in_part.on(node),
-        None => in_part,
-    }
+    Error::server(error.status(), text.as_bytes(), false).on_server_of(error)
 }
 
 fn list(texts: &[&str]) -> Result<Reply> {
@@ -169,11 +165,7 @@ pub(super) fn brought(answer: Result<Reply>, script: &Script) -> Result<Reply> {
 }
 
 fn not_compiled(error: &Error) -> Error {
-    let failed = Error::server(Status::Compile, error.server_text().unwrap_or_default(), true);
-    match error.shared_node() {
-        Some(node) => failed.on(node),
-        None => failed,
-    }
+    Error::server(Status::Compile, error.server_text().unwrap_or_default(), true).on_server_of(error)
 }
 
 fn loaded(answer: Result<Reply>, library: &Library) -> Result<Reply> {

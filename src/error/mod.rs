@@ -161,6 +161,14 @@ impl Error {
         self
     }
 
+    /// The same error of the server that `other` is of, if that is known.
+    pub(crate) fn on_server_of(self, other: &Error) -> Self {
+        match other.shared_node() {
+            Some(node) => self.on(node),
+            None => self,
+        }
+    }
+
     pub(crate) fn set_node(&mut self, node: &Arc<str>) {
         self.0.node.get_or_insert_with(|| Arc::clone(node));
     }

@@ -48,8 +48,8 @@ impl Options {
     ///
     /// Open connections log in again when their credentials are [due](Credentials::lifetime), and when
     /// [`Client::reauthenticate`](crate::Client::reauthenticate) says so. AUTH then goes between the calls of others;
-    /// where it is refused, or `ask` fails, the connection stays in use, the log is told, and it is tried again: after a
-    /// second first, then more seldom, up to once a minute. An answer with another user has the connection replaced
+    /// where it is refused, or `ask` fails, the connection stays in use, the log is told, and it is tried again: after
+    /// a second first, then more seldom, up to once a minute. An answer with another user has the connection replaced
     /// by a new one. A command that waits on a connection of its own (BLPOP) is left as it is.
     ///
     /// ```

@@ -16,8 +16,8 @@ use crate::session::{Chunk, Inbox, Session};
 /// How long a caller only waits to write before it looks whether there is still another that reads.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
 
-/// So many writes, and one that waits for its own reply looks whether it has come. Others may put more in meanwhile, and
-/// leave the sending to whoever is at it.
+/// So many writes, and one that waits for its own reply looks whether it has come. Others may put more in meanwhile,
+/// and leave the sending to whoever is at it.
 const WRITES_MAX: u32 = 64;
 
 /// Room for one read of cipher bytes.

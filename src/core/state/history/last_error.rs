@@ -105,20 +105,13 @@ pub(super) fn in_doubt(words: &Error, error: Option<&Error>) -> Error {
         (None, Some(text)) => Error::server(Status::Indeterminate, text, false).context(DOUBT),
         (None, None) => Error::indeterminate(Reason::Server, format!("{words}: {DOUBT}")),
     };
-    match error.unwrap_or(words).shared_node() {
-        Some(node) => doubted.on(node),
-        None => doubted,
-    }
+    doubted.on_server_of(error.unwrap_or(words))
 }
 
 /// The error of a call that a server refused for it loads its data or misses its primary.
 pub(in crate::core) fn not_ready(error: Error) -> Error {
     let Some(text) = error.server_text() else { return error };
-    let refused = Error::server(Status::Loading, text, true);
-    match error.shared_node() {
-        Some(node) => refused.on(node),
-        None => refused,
-    }
+    Error::server(Status::Loading, text, true).on_server_of(&error)
 }
 
 /// Whether a command waited on a server that has let go of it, which then has not executed it.
@@ -137,11 +130,7 @@ pub(super) fn given_up(error: Error) -> Error {
         Some(text) if verdict::is_not_ready(text) => not_ready(error),
         Some(text) if verdict::not_served(text).is_some() || was_let_go(&error) => {
             let given_up = Error::server(Status::NotServed, text, true);
-            let given_up = given_up.context("no server ran the call within its deadline");
-            match error.shared_node() {
-                Some(node) => given_up.on(node),
-                None => given_up,
-            }
+            given_up.context("no server ran the call within its deadline").on_server_of(&error)
         }
         _ => error,
     }
