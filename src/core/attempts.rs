@@ -1,13 +1,16 @@
 //! One try of a request on one server: in line for its connection, on it, over.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use slab::Slab;
 
 use super::interface::{Actions, AttemptId, ConnId, Ended, Left, NodeId, Owner};
 use super::state::attempt::{Attempt, For, Patience, State, Tried, Via};
 use super::state::engine::Engine;
 use super::state::history::Whence;
 use super::state::servers::Link;
-use super::state::timers::Timer;
+use super::state::timers::{FEW, Timer};
 use crate::error::{Error, Reason, Result, Status};
 use crate::meter::Spent;
 use crate::purpose::Purpose;
@@ -47,15 +50,7 @@ impl<T: Owner> Engine<T> {
             Via::Own(Purpose::Waiting)
                 if self.waiting_conns >= self.servers.config.max_waiting && !self.drop_oldest_kept(io) =>
             {
-                self.own_line.push_back(id);
-                // Those whose time is over stay behind in it.
-                if self.own_line.len() > 2 * self.attempts.len() {
-                    let attempts = &self.attempts;
-                    let is_there = |id: &AttemptId| {
-                        attempts.get(id.place).is_some_and(|attempt| attempt.serial == id.serial)
-                    };
-                    self.own_line.retain(is_there);
-                }
+                line_up(&mut self.own_line, id, &self.attempts);
             }
             Via::Own(purpose) | Via::Kept(purpose) => {
                 let conn = self.connect(now, io, node, purpose, Some(id));
@@ -100,7 +95,7 @@ impl<T: Owner> Engine<T> {
             _ => {}
         }
         let node = attempt.node;
-        self.servers.node_mut(node).line.push_back(id);
+        line_up(&mut self.servers.node_mut(node).line, id, &self.attempts);
         self.connect_if_wanted(now, io, node);
     }
 
@@ -311,4 +306,13 @@ impl<T: Owner> Engine<T> {
             }
         }
     }
+}
+
+/// Puts an attempt at the end of a line. Those that are over stay behind in it, and are swept out when most of it must
+/// be over.
+fn line_up(line: &mut VecDeque<AttemptId>, id: AttemptId, attempts: &Slab<Attempt>) {
+    if line.len() > FEW + 2 * attempts.len() {
+        line.retain(|id| attempts.get(id.place).is_some_and(|attempt| attempt.serial == id.serial));
+    }
+    line.push_back(id);
 }

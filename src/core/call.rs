@@ -475,6 +475,7 @@ impl<T: Owner> Engine<T> {
         if let Some(call) = self.call_mut(id) {
             call.wake = Some(at);
             self.timers.add(at, Timer::Call(id));
+            self.sweep_timers();
         }
     }
 }

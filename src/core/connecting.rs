@@ -48,17 +48,15 @@ impl<T: Owner> Engine<T> {
         if node.link != Link::None || node.line.is_empty() || self.is_closed {
             return;
         }
-        match self.servers.node(node.first).not_before {
-            Some(not_before) if not_before > now => self.timers.add(not_before, Timer::Node(id)),
-            _ => {
-                let purpose = node.purpose;
-                self.connect(now, io, id, purpose, None);
-            }
+        // The back-off ends with a timer.
+        if self.servers.node(node.first).not_before.is_none_or(|not_before| not_before <= now) {
+            let purpose = node.purpose;
+            self.connect(now, io, id, purpose, None);
         }
     }
 
-    /// The same for all of a server's shared connections, when the time has changed at which the next attempt is due.
-    fn connect_sharers_if_wanted(&mut self, now: Instant, io: &mut dyn Actions<T>, first: NodeId) {
+    /// The same for all of a server's shared connections, which have one back-off.
+    pub(super) fn connect_sharers_if_wanted(&mut self, now: Instant, io: &mut dyn Actions<T>, first: NodeId) {
         for number in 0..self.servers.sharers(first) {
             let sharer = self.servers.sharer(first, number);
             self.connect_if_wanted(now, io, sharer);
@@ -377,9 +375,11 @@ impl<T: Owner> Engine<T> {
         let first = node.first;
         let node = self.servers.node_mut(first);
         node.rests_until = Some(at + at.saturating_duration_since(conn.started));
-        node.not_before = Some(at + node.backoff(node.failures));
+        let not_before = at + node.backoff(node.failures);
+        node.not_before = Some(not_before);
         node.failures = node.failures.saturating_add(1);
         node.last_error = Some(error.clone());
+        self.timers.add(not_before, Timer::Node(first));
         let is_final = is_final(&error);
         self.fail_in_line(now, io, conn.node, &error, is_final);
         self.connect_sharers_if_wanted(now, io, first);

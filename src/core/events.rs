@@ -210,7 +210,7 @@ impl<T: Owner> Engine<T> {
                 Timer::Attempt(id) => self.attempt_due(now, io, id),
                 Timer::Conn(id) => self.conn_due(now, io, id),
                 Timer::Login(id) => self.login_due(now, io, id),
-                Timer::Node(id) => self.connect_if_wanted(now, io, id),
+                Timer::Node(first) => self.connect_sharers_if_wanted(now, io, first),
                 Timer::Kept => self.kept_due(now, io),
                 Timer::Refresh => {
                     self.refresh.due = None;

@@ -235,10 +235,8 @@ impl<T: Owner> Engine<T> {
                 _ => conn.login.again = true,
             }
         }
-        if let Some(call) = self.call_mut(id) {
-            let deadline = call.deadline;
-            call.wake = Some(deadline);
-            self.timers.add(deadline, Timer::Call(id));
+        if let Some(deadline) = self.call(id).map(|call| call.deadline) {
+            self.wake_at(id, deadline);
         }
         self.end_login_calls(io);
     }

@@ -14,7 +14,7 @@ use super::state::refresh::{Look, MapWait};
 use super::state::servers::{Link, Place};
 use super::state::single::Mode;
 use super::state::slot_map::{Found, FoundShard, SlotMap};
-use super::state::timers::Timer;
+use super::state::timers::{FEW, Timer};
 use crate::config::{Config, Servers as Named};
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::{EventKind, Record};
@@ -118,6 +118,10 @@ impl<T: Owner> Engine<T> {
         if now >= until {
             let error = self.not_told_in_time();
             return self.no_map(now, io, id, error, true);
+        }
+        // Those whose time is over stay behind in it.
+        if self.refresh.waiting.len() > FEW + 2 * self.calls.len() {
+            self.refresh.waiting = self.take_waiting();
         }
         self.refresh.waiting.push(id);
         self.wake_at(id, until);

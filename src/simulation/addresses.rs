@@ -1,4 +1,4 @@
-//! A host with several addresses, of which none answers.
+//! A host with several addresses, of which none answers, and calls that wait for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::network::Network;
 use crate::config::{Config, Options};
 use crate::core::{Call, ConnId, Engine, View, Way, Work};
+use crate::error::{Error, Status};
 use crate::purpose::Purpose;
 use crate::request::{Flags, Request, Shape};
 use crate::resp::Pool;
@@ -20,10 +21,10 @@ struct World {
 
 impl World {
     /// A client that has a call to send, and has found so many addresses of its server.
-    fn new(connect_timeout: Duration, addresses: u8) -> (World, ConnId) {
+    fn new(connect_timeout: Duration, url: &str, addresses: u8) -> (World, ConnId) {
         let mut options = Options::default();
         options.connect_timeout(connect_timeout).expect("valid");
-        let config = Config::new("redis://host.example", &options).expect("a URL");
+        let config = Config::new(url, &options).expect("a URL");
         let (pool, now) = (Arc::new(Pool::default()), Instant::now());
         let network = Network::new(fastrand::Rng::with_seed(7), Arc::clone(&pool), now, Vec::new());
         let mut world = World { engine: Engine::new(Arc::new(config), pool), network, now };
@@ -49,7 +50,7 @@ impl World {
 #[test]
 fn the_last_address_gets_the_time_that_is_left_and_no_more() {
     let connect_timeout = Duration::from_secs(2);
-    let (mut world, conn) = World::new(connect_timeout, 2);
+    let (mut world, conn) = World::new(connect_timeout, "redis://host.example", 2);
     // So many leave times behind that those are swept out which nothing waits for.
     for owner in 1..1000 {
         world.submit(owner);
@@ -66,6 +67,25 @@ fn the_last_address_gets_the_time_that_is_left_and_no_more() {
 
 #[test]
 fn each_of_many_addresses_gets_the_time_that_one_far_away_needs() {
-    let (mut world, _) = World::new(Duration::from_secs(5), 50);
+    let (mut world, _) = World::new(Duration::from_secs(5), "redis://host.example", 50);
     assert_eq!(world.engine.next_tick(), Some(world.now + Duration::from_secs(1)));
+}
+
+#[test]
+fn calls_that_are_over_do_not_pile_up_behind_one_that_waits() {
+    let many = |mut world: World| {
+        for owner in 1..10_000 {
+            world.submit(owner);
+            world.engine.cancel(world.now, &mut world.network, owner, &|other| *other == owner);
+        }
+        let held = world.engine.held();
+        assert!(held.calls == 1 && held.stale < 200, "{held:?}");
+    };
+    // For a connection that is being made, for the next attempt to make one, and for the slot map.
+    many(World::new(Duration::from_secs(5), "redis://host.example", 1).0);
+    let (mut world, conn) = World::new(Duration::from_secs(5), "redis://host.example", 1);
+    let refused = Error::new(Status::Connect, "connection refused");
+    world.engine.refused(world.now, &mut world.network, conn, refused);
+    many(world);
+    many(World::new(Duration::from_secs(5), "redis+cluster://host.example", 1).0);
 }

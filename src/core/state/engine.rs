@@ -13,7 +13,7 @@ use super::evidence::{Evidence, Need};
 use super::fan_out::FanOut;
 use super::login::LoginAgain;
 use super::refresh::{MapWait, Refresh};
-use super::servers::{Link, Servers};
+use super::servers::Servers;
 use super::sharing::{Shares, Sharing};
 use super::single::Single;
 use super::timers::{Timer, Timers};
@@ -214,11 +214,7 @@ impl<T: Owner> Engine<T> {
             Timer::Call(id) => self.call(id).and_then(|call| call.wake),
             Timer::Conn(id) => self.conns.get(&id).and_then(Conn::due),
             Timer::Login(id) => self.conns.get(&id).and_then(|conn| conn.login.due()),
-            Timer::Node(id) => {
-                let node = self.servers.node(id);
-                let not_before = self.servers.node(node.first).not_before;
-                not_before.filter(|_| node.link == Link::None && !node.line.is_empty())
-            }
+            Timer::Node(first) => self.servers.node(first).not_before,
             Timer::Refresh => self.refresh.due,
             Timer::Kept => self.kept_due,
         };

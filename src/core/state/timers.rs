@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::core::interface::{AttemptId, CallId, ConnId, NodeId};
 
 /// So many that are over are not worth sweeping.
-const FEW: usize = 64;
+pub(in crate::core) const FEW: usize = 64;
 
 /// What waits for a time. Whether it still does is asked of its keeper when the time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub(in crate::core) enum Timer {
     Conn(ConnId),
     /// The login of a connection that stands.
     Login(ConnId),
-    /// The next attempt to connect to a server.
+    /// The end of a server's back-off, by the first of its nodes.
     Node(NodeId),
     /// The next look at who is who.
     Refresh,
