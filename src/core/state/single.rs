@@ -184,9 +184,9 @@ pub(in crate::core) fn history_of(request: &Request, view: &View, purpose: Purpo
     let reads = is_single && request.items[0].reads && purpose == Purpose::Calls;
     let read_from = if reads { view.read_from } else { ReadFrom::Primary };
     // A transaction is refused as a whole by the server alone.
-    let may_be_forged = is_single && request.runs_code(0);
+    let runs_code = is_single && request.runs_code(0);
     let is_checked_first = is_single && request.is_checked_first(0);
-    let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
+    let mut history = History::new(place, read_from, runs_code, is_checked_first);
     history.is_once = request.repeatable == Repeatable::Always;
     history.is_function = is_single && request.calls_function(0);
     Mode::Routed(history)

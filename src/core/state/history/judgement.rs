@@ -207,7 +207,7 @@ impl History {
             Outcome::Refused(Refusal::Certain(again)) => return Some(again),
             Outcome::Turns => {
                 // A function may have made that up, once it had run.
-                if self.may_be_forged && error.status() == Status::Server {
+                if self.may_be_forged() && error.status() == Status::Server {
                     self.doubtful.get_or_insert_with(|| error.clone());
                 }
                 self.turn();
@@ -237,7 +237,7 @@ impl History {
         error: &Error,
         repeatable: bool,
     ) -> std::result::Result<Option<Refusal>, Need> {
-        let is_certain = !self.may_be_forged;
+        let is_certain = !self.may_be_forged();
         let Some(text) = error.server_text() else { return Ok(None) };
         let node = whence.node;
         // By a server that had loaded its data: it does so again only as a replica.
@@ -310,7 +310,7 @@ impl History {
             Redirection::Refused => None,
             Redirection::Unknown if repeatable => Some(Refusal::Doubtful(Again::AfterRefresh)),
             Redirection::Unknown => Some(Refusal::InDoubt),
-            _ if self.redirects >= REDIRECTS_MAX => self.may_be_forged.then_some(Refusal::InDoubt),
+            _ if self.redirects >= REDIRECTS_MAX => self.may_be_forged().then_some(Refusal::InDoubt),
             redirection => Some(Refusal::Redirected(redirection, claim)),
         })
     }
@@ -329,13 +329,13 @@ impl History {
         };
         let primary = cx.servers.primary_at(&address);
         if let Some(primary) = primary
-            && (!self.may_be_forged || cx.answers(primary))
+            && (!self.may_be_forged() || cx.answers(primary))
         {
-            return Ok(Redirection::To { node: primary, is_proved: !self.may_be_forged });
+            return Ok(Redirection::To { node: primary, is_proved: !self.may_be_forged() });
         }
         // It may not answer, or is no primary as far as is known: whether it is worth the way, the one who says so
         // must know.
-        if self.may_be_forged {
+        if self.may_be_forged() {
             match cx.evidence.stands_by(node, (slot, claim), cx.servers, cx.now)? {
                 Some(true) => {}
                 Some(false) => return Ok(Redirection::Refused),
@@ -343,7 +343,7 @@ impl History {
             }
         }
         // A replica owns no slot: that it does not, proves nothing.
-        let is_proved = !self.may_be_forged || cx.servers.map.is_primary(node);
+        let is_proved = !self.may_be_forged() || cx.servers.map.is_primary(node);
         if let Some(node) = primary {
             return Ok(Redirection::To { node, is_proved });
         }
@@ -371,7 +371,7 @@ impl History {
         self.redirects += 1;
         cx.servers.redirects += 1;
         let Redirection::To { node: target, is_proved } = redirection else {
-            if self.may_be_forged && !cx.servers.map.is_primary(node) {
+            if self.may_be_forged() && !cx.servers.map.is_primary(node) {
                 self.doubtful.get_or_insert_with(|| error.clone());
             }
             return Some(Again::AfterRefresh);
@@ -384,7 +384,7 @@ impl History {
             });
         if turns && self.may_turn_from(cx.servers, node) {
             // True as it is, a function that the replica has run may have said so.
-            if self.may_be_forged {
+            if self.may_be_forged() {
                 self.doubtful.get_or_insert_with(|| error.clone());
             }
             self.turn();

@@ -8,7 +8,7 @@ impl History {
     /// The error of a call that ends before its server was asked whether a script has made this refusal up.
     pub(in crate::core) fn unproved(&self, error: Error) -> Error {
         let is_refused = error.server_text().is_some_and(|text| verdict::not_served(text).is_some());
-        match is_refused && self.may_be_forged && !error.is_not_executed() {
+        match is_refused && self.may_be_forged() && !error.is_not_executed() {
             true => in_doubt(&error, None),
             false => error,
         }
@@ -51,7 +51,7 @@ impl History {
     /// The error of an item that is not sent again, because one behind it has been executed.
     pub(in crate::core) fn overtaken(&mut self) -> Error {
         let error = self.refused.take().unwrap_or_else(|| Error::new(Status::Connect, "it was not sent"));
-        let why = "not sent again, for an item behind it with a key in common has been executed";
+        let why = "not sent again, for an item behind it with a key in common may have been executed";
         self.final_error(error.context(why))
     }
 

@@ -67,8 +67,8 @@ pub(in crate::core) struct History {
     /// The caller has named that server.
     pub(in crate::core) is_named: bool,
     read_from: ReadFrom,
-    /// Whether an error reply may be a script's own, made up.
-    may_be_forged: bool,
+    /// It runs a script or a function.
+    runs_code: bool,
     /// It finds out by itself that it was executed before.
     pub(in crate::core) is_once: bool,
     /// The server that it went to last did not own its slot yet.
@@ -128,19 +128,18 @@ pub(in crate::core) struct Next {
 }
 
 impl History {
-    /// `may_be_forged`: an error reply may be the words of a script or function. `is_checked_first`: see
-    /// [`Request::is_checked_first`].
+    /// `runs_code`: it runs a script or a function. `is_checked_first`: see [`Request::is_checked_first`].
     pub(in crate::core) fn new(
         place: Place,
         read_from: ReadFrom,
-        may_be_forged: bool,
+        runs_code: bool,
         is_checked_first: bool,
     ) -> Self {
         History {
             is_named: matches!(place, Place::Node(_)),
             place,
             read_from,
-            may_be_forged,
+            runs_code,
             is_once: false,
             is_asking: false,
             redirected: None,
@@ -168,8 +167,8 @@ impl History {
     ) -> Self {
         let item = &request.items[index];
         let place = if item.slot == NO_SLOT { otherwise.clone() } else { Place::Slot(item.slot) };
-        let (may_be_forged, is_checked_first) = (request.runs_code(index), request.is_checked_first(index));
-        let mut history = History::new(place, read_from, may_be_forged, is_checked_first);
+        let (runs_code, is_checked_first) = (request.runs_code(index), request.is_checked_first(index));
+        let mut history = History::new(place, read_from, runs_code, is_checked_first);
         history.is_function = request.calls_function(index);
         history.is_once = request.is_once(index);
         history
@@ -275,12 +274,17 @@ impl History {
         self.read_from != ReadFrom::Primary && !servers.map.is_primary(node)
     }
 
+    /// Whether an error reply may be a script's own, made up. What a call that happens once gives back in the server's
+    /// words is marked.
+    fn may_be_forged(&self) -> bool {
+        self.runs_code && !self.is_once
+    }
+
     /// Turns to the primary if this replica is too old to run a script read-only; known once there was a connection. A
     /// command that only reads it runs like any other.
     pub(in crate::core) fn turns_away_from(&mut self, servers: &Servers, node: NodeId) -> bool {
-        let is_script = self.may_be_forged;
         let turns =
-            is_script && self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
+            self.runs_code && self.may_turn_from(servers, node) && !servers.node(node).enforces_read_only();
         if turns {
             self.turn();
         }
