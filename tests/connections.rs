@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, Error, LogLevel, Options, Protocol, Script, Status};
+use rs_script::{Client, Error, LogLevel, Options, Protocol, Reason, Script, Status};
 use support::calls::{LONG, options};
 use support::cluster::Cluster;
 use support::fake::Fake;
@@ -673,7 +673,8 @@ fn connections_of_a_call_too_long(url: &str, servers: &[&Server]) -> u64 {
     let before: u64 = servers.iter().map(count).sum();
     let error = client.call(&long, &["key"], NONE).unwrap_err();
     let made = servers.iter().map(count).sum::<u64>() - before;
-    assert!(error.is_not_executed(), "{error}");
+    // The deadline may pass in the middle of an attempt.
+    assert!(error.is_not_executed() || error.reason() == Reason::Deadline, "{error}");
     made
 }
 

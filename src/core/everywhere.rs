@@ -32,6 +32,11 @@ impl Everywhere {
         }
     }
 
+    /// Whether something may have been changed somewhere, be it on a server that is no primary any more.
+    fn may_have_changed(&self) -> bool {
+        self.was_sent && matches!(self.work, Work::Administer(Task::Load(_) | Task::Flush(_)))
+    }
+
     /// What one server is asked first.
     fn request(&self, mut request: Box<Request>) -> Box<Request> {
         match &self.work {
@@ -306,6 +311,7 @@ impl<T: Owner> Engine<T> {
     pub(super) fn no_map_for_everywhere(&mut self, io: &mut dyn Actions<T>, id: CallId, error: Error) {
         let Some(everywhere) = self.everywhere_mut(id) else { return };
         if everywhere.done.is_empty() {
+            let error = if everywhere.may_have_changed() { error.of_a_part() } else { error };
             self.finish(io, id, Err(error), None);
         } else {
             self.finish_everywhere(io, id);
@@ -331,6 +337,7 @@ impl<T: Owner> Engine<T> {
     fn finish_everywhere(&mut self, io: &mut dyn Actions<T>, id: CallId) {
         let primaries = self.servers.primaries();
         let Some(everywhere) = self.everywhere_mut(id) else { return };
+        let may_have_changed = everywhere.may_have_changed();
         let mut done = std::mem::take(&mut everywhere.done);
         done.sort_by_key(|(node, _)| primaries.iter().position(|primary| primary == node));
         let work = std::mem::replace(&mut everywhere.work, Work::Administer(Task::Kill));
@@ -353,6 +360,7 @@ impl<T: Owner> Engine<T> {
             }
             Work::Administer(task) => administration::combine(&task, answers),
         };
+        let result = result.map_err(|error| if may_have_changed { error.of_a_part() } else { error });
         self.finish(io, id, result, None);
     }
 

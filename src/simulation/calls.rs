@@ -88,6 +88,8 @@ pub(super) struct Op {
     pub(super) wave: Option<Wave>,
     /// How often each primary had been told to let go of its scripts.
     pub(super) flushes: Vec<u32>,
+    /// How often all servers together had been.
+    pub(super) flushes_anywhere: u32,
     pub(super) submitted: Instant,
     pub(super) timeout: Duration,
     pub(super) deadline: Instant,
@@ -360,6 +362,7 @@ impl World {
             task: None,
             wave: None,
             flushes: self.flushes(),
+            flushes_anywhere: self.flushes_anywhere(),
             submitted,
             timeout,
             deadline: submitted + timeout,

@@ -179,6 +179,28 @@ impl World {
         self.fleet.primaries().iter().map(|place| self.fleet.servers[*place].flushes).collect()
     }
 
+    pub(super) fn flushes_anywhere(&self) -> u32 {
+        self.fleet.servers.iter().map(|server| server.flushes).sum()
+    }
+
+    /// That no scripts are let go of is said where no server was told to, be it a primary or not.
+    fn check_flush(&self, number: usize, op: &Op, error: &Error) {
+        let is_flush = |op: &Op| matches!(op.task, Some(Task::Flush(_)));
+        // Those that may still be on their way.
+        let is_other = |other: &Op| {
+            is_flush(other)
+                && !std::ptr::eq(other, op)
+                && other.end.as_ref().is_none_or(|end| {
+                    let is_known = end.error.as_ref().is_none_or(Error::is_not_executed);
+                    end.at >= op.submitted || !is_known
+                })
+        };
+        if is_flush(op) && error.is_not_executed() && !self.ops.iter().any(is_other) {
+            let since = self.flushes_anywhere() - op.flushes_anywhere;
+            assert_eq!(since, 0, "seed {}: call {number} was executed: {error}", self.seed);
+        }
+    }
+
     /// What each server has said of what every primary is to run.
     fn said_everywhere(&self, map: ReplyRef<'_>) -> Vec<(usize, Option<Error>)> {
         let place_of = |name: &str| {
@@ -254,6 +276,7 @@ impl World {
         let seed = self.seed;
         let status = error.status();
         assert!(status != Status::Internal, "seed {seed}: call {number}: {error}");
+        self.check_flush(number, op, error);
         assert!(status != Status::Closed || self.is_closed, "seed {seed}: call {number}: {error}");
         let is_called_off = status == Status::Cancelled || error.reason() == Reason::Cancelled;
         assert!(!is_called_off || op.is_called_off, "seed {seed}: call {number}: {error}");
