@@ -32,6 +32,14 @@ impl Everywhere {
         }
     }
 
+    /// Whether the server that answers so has done it, or may have. One that refuses script administration has not.
+    fn may_have_done(&self, answer: &Result<Reply>) -> bool {
+        match self.work {
+            Work::Send(_) => may_have_run(answer),
+            Work::Administer(_) => answer.as_ref().err().is_none_or(Error::is_indeterminate),
+        }
+    }
+
     /// Whether something may have been changed somewhere, be it on a server that is no primary any more.
     fn may_have_changed(&self) -> bool {
         self.was_sent && matches!(self.work, Work::Administer(Task::Load(_) | Task::Flush(_)))
@@ -138,7 +146,7 @@ impl<T: Owner> Engine<T> {
             };
         }
         let Some(everywhere) = self.everywhere_mut(id) else { return };
-        everywhere.was_sent |= may_have_run(&answer);
+        everywhere.was_sent |= everywhere.may_have_done(&answer);
         everywhere.done.push((node, answer));
         everywhere.outstanding -= 1;
         if everywhere.outstanding == 0 {
