@@ -48,7 +48,7 @@ impl<T: Owner> Engine<T> {
         if node.link != Link::None || node.line.is_empty() || self.is_closed {
             return;
         }
-        // The back-off ends with a timer.
+        // The back-off ends with a timer, which comes back to this.
         if self.servers.node(node.first).not_before.is_none_or(|not_before| not_before <= now) {
             let purpose = node.purpose;
             self.connect(now, io, id, purpose, None);
@@ -382,7 +382,6 @@ impl<T: Owner> Engine<T> {
         self.timers.add(not_before, Timer::Node(first));
         let is_final = is_final(&error);
         self.fail_in_line(now, io, conn.node, &error, is_final);
-        self.connect_sharers_if_wanted(now, io, first);
     }
 
     /// The time of an attempt to connect is over, or that of one of its addresses.
