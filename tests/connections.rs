@@ -674,7 +674,8 @@ fn connections_of_a_call_too_long(url: &str, servers: &[&Server]) -> u64 {
     let error = client.call(&long, &["key"], NONE).unwrap_err();
     let made = servers.iter().map(count).sum::<u64>() - before;
     // The deadline may pass in the middle of an attempt.
-    assert!(error.is_not_executed() || error.reason() == Reason::Deadline, "{error}");
+    let is_late = error.reason() == Reason::Deadline;
+    assert!(error.is_not_executed() || error.is_indeterminate() && is_late, "{error}");
     made
 }
 

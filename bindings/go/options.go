@@ -402,8 +402,8 @@ func WithFailWhenFull() Option {
 }
 
 // WithLog tells logger of connections: those made and what changes about the servers at [slog.LevelInfo], those lost
-// and logins that could not be renewed at [slog.LevelWarn], attempts that failed at [slog.LevelError]. Messages never hold a password, a key, an argument
-// or a script. Default, and nil: nobody is told.
+// and logins that could not be renewed at [slog.LevelWarn], attempts that failed at [slog.LevelError]. Messages never
+// hold a password, a key, an argument or a script. Default, and nil: nobody is told.
 //
 // The logger is called on a goroutine of its own, for one event at a time and in their order, with the time at which
 // each came about. So it may block, and it may use the client and close it; calls do not wait for it. While it blocks

@@ -13,6 +13,9 @@ use crate::request::{Flags, Request, Shape};
 use crate::resp::Pool;
 use crate::route::ReadFrom;
 
+/// Of one server.
+const URL: &str = "redis://host.example";
+
 struct World {
     engine: Engine<u64>,
     network: Network,
@@ -45,17 +48,22 @@ impl World {
         let call = Call { owner, work, view, timeout, deadline: self.now + timeout };
         self.engine.submit(self.now, &mut self.network, call);
     }
+
+    /// Calls, so many with the first one, of which none is left but that.
+    fn submit_and_cancel(&mut self, calls: u64) {
+        for owner in 1..calls {
+            self.submit(owner);
+            self.engine.cancel(self.now, &mut self.network, owner, &|other| *other == owner);
+        }
+    }
 }
 
 #[test]
 fn the_last_address_gets_the_time_that_is_left_and_no_more() {
     let connect_timeout = Duration::from_secs(2);
-    let (mut world, conn) = World::new(connect_timeout, "redis://host.example", 2);
+    let (mut world, conn) = World::new(connect_timeout, URL, 2);
     // So many leave times behind that those are swept out which nothing waits for.
-    for owner in 1..1000 {
-        world.submit(owner);
-        world.engine.cancel(world.now, &mut world.network, owner, &|other| *other == owner);
-    }
+    world.submit_and_cancel(1000);
     let end = world.now + 2 * connect_timeout;
     while let Some(at) = world.engine.next_tick().filter(|at| *at <= end) {
         world.network.now = at;
@@ -67,23 +75,20 @@ fn the_last_address_gets_the_time_that_is_left_and_no_more() {
 
 #[test]
 fn each_of_many_addresses_gets_the_time_that_one_far_away_needs() {
-    let (mut world, _) = World::new(Duration::from_secs(5), "redis://host.example", 50);
+    let (mut world, _) = World::new(Duration::from_secs(5), URL, 50);
     assert_eq!(world.engine.next_tick(), Some(world.now + Duration::from_secs(1)));
 }
 
 #[test]
 fn calls_that_are_over_do_not_pile_up_behind_one_that_waits() {
     let many = |mut world: World| {
-        for owner in 1..10_000 {
-            world.submit(owner);
-            world.engine.cancel(world.now, &mut world.network, owner, &|other| *other == owner);
-        }
+        world.submit_and_cancel(10_000);
         let held = world.engine.held();
         assert!(held.calls == 1 && held.stale < 200, "{held:?}");
     };
     // For a connection that is being made, for the next attempt to make one, and for the slot map.
-    many(World::new(Duration::from_secs(5), "redis://host.example", 1).0);
-    let (mut world, conn) = World::new(Duration::from_secs(5), "redis://host.example", 1);
+    many(World::new(Duration::from_secs(5), URL, 1).0);
+    let (mut world, conn) = World::new(Duration::from_secs(5), URL, 1);
     let refused = Error::new(Status::Connect, "connection refused");
     world.engine.refused(world.now, &mut world.network, conn, refused);
     many(world);
