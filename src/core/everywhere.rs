@@ -7,7 +7,7 @@ use super::interface::{Actions, AttemptId, CallId, ConnId, NodeId, Owner, Task};
 use super::libraries::{self, LibraryTask, value_of};
 use super::state::attempt::{Attempt, For, Tried, Via};
 use super::state::engine::{Body, Engine};
-use super::state::everywhere::{Dialogue, Everywhere, Part, Stage, Work};
+use super::state::everywhere::{Dialogue, Everywhere, Part, Stage, Work, may_have_run};
 use super::state::refresh::MapWait;
 use super::state::room::{self, Again};
 use crate::error::{Error, Result, Status};
@@ -20,29 +20,12 @@ use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 const TURNS: usize = 3;
 
 impl Everywhere {
-    fn is_dialogue(&self) -> bool {
-        matches!(self.work, Work::Administer(Task::KillAny))
-    }
-
     /// The libraries whose other versions are to be removed.
     fn prunes(&self) -> Option<&[Library]> {
         match &self.work {
             Work::Administer(Task::Library(LibraryTask::Prune(keep))) => Some(keep),
             _ => None,
         }
-    }
-
-    /// Whether the server that answers so has done it, or may have. One that refuses script administration has not.
-    fn may_have_done(&self, answer: &Result<Reply>) -> bool {
-        match self.work {
-            Work::Send(_) => may_have_run(answer),
-            Work::Administer(_) => answer.as_ref().err().is_none_or(Error::is_indeterminate),
-        }
-    }
-
-    /// Whether something may have been changed somewhere, be it on a server that is no primary any more.
-    fn may_have_changed(&self) -> bool {
-        self.was_sent && matches!(self.work, Work::Administer(Task::Load(_) | Task::Flush(_)))
     }
 
     /// What one server is asked first.
@@ -78,10 +61,12 @@ impl<T: Owner> Engine<T> {
     fn send_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
         let primaries = self.servers.primaries();
         let seen = self.servers.map.generation;
+        let replicas = self.servers.map.replicas().collect();
         let Some(call) = self.call_mut(id) else { return };
         let times = (call.deadline, call.timeout);
         let Body::Everywhere(everywhere) = &mut call.body else { return };
         everywhere.seen = seen;
+        everywhere.replicas = replicas;
         everywhere.stage = Stage::Sent;
         // What a server has said of a command stands, whatever has become of the server; that it has a script, say,
         // matters only while it is a primary.
@@ -273,26 +258,12 @@ impl<T: Owner> Engine<T> {
         self.wake_at(id, deadline.min(now + pause));
     }
 
-    /// Whether another round could have a command run once more, by the server that has taken the place of one that
-    /// has run it, or may have. Which of the new primaries that is, nobody can tell: slots move, too. And who has
-    /// handed over may still count as a primary, until all its slots are known to be another's.
     fn may_reach_heirs(&self, now: Instant, id: CallId) -> bool {
         let Some(Body::Everywhere(everywhere)) = self.call(id).map(|call| &call.body) else { return false };
         let Work::Send(request) = &everywhere.work else { return false };
-        let (primaries, age) = (self.servers.primaries(), self.age(now, id));
-        let (mut is_at_stake, mut lost) = (false, 0);
-        for (node, answer) in &everywhere.done {
-            let is_gone = !primaries.contains(node);
-            match may_have_run(answer) {
-                false => lost += usize::from(is_gone),
-                true if self.servers.node(*node).may_repeat(request, age) => {}
-                true if is_gone => return true,
-                true => is_at_stake = true,
-            }
-        }
-        // More of them than the lost have left are others' heirs.
-        let is_new = |node: &&NodeId| !everywhere.done.iter().any(|(other, _)| other == *node);
-        is_at_stake && primaries.iter().filter(is_new).count() > lost
+        let age = self.age(now, id);
+        let may_repeat = |node| self.servers.node(node).may_repeat(request, age);
+        everywhere.may_reach_heirs(&self.servers.primaries(), may_repeat)
     }
 
     pub(super) fn proceed_everywhere(&mut self, now: Instant, io: &mut dyn Actions<T>, id: CallId) {
@@ -383,10 +354,6 @@ impl<T: Owner> Engine<T> {
 /// Whether a server could not be reached.
 fn is_lost(answer: &Result<Reply>) -> bool {
     answer.as_ref().is_err_and(|error| error.status() == Status::Connect)
-}
-
-fn may_have_run(answer: &Result<Reply>) -> bool {
-    answer.as_ref().err().is_none_or(|error| !error.is_not_executed())
 }
 
 /// What servers have said of a library, as one reply; the first error, where there is nothing else.

@@ -123,6 +123,11 @@ impl SlotMap {
         self.shards.iter().any(|shard| shard.replicas.contains(&node))
     }
 
+    /// Each replica, and whose it is.
+    pub(in crate::core) fn replicas(&self) -> impl Iterator<Item = (NodeId, NodeId)> {
+        self.shards.iter().flat_map(|shard| shard.replicas.iter().map(|replica| (*replica, shard.primary)))
+    }
+
     /// Every server, primaries first.
     pub(in crate::core) fn nodes(&self) -> impl Iterator<Item = NodeId> {
         self.primaries().chain(self.shards.iter().flat_map(|shard| shard.replicas.iter().copied()))
