@@ -164,7 +164,11 @@ fn is_in_order(result: &Result<Box<Payload>>) -> bool {
     let is_own = |status: Status| {
         matches!(
             status,
-            Status::Server | Status::TokenMismatch | Status::ReplyNotKept | Status::NotReplicated
+            Status::Server
+                | Status::TokenMismatch
+                | Status::ReplyNotKept
+                | Status::NotReplicated
+                | Status::NotSupported
         )
     };
     let is_refusal = |text: &[u8]| verdict::may_be_replica(text) || verdict::not_served(text).is_some();
