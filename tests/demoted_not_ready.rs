@@ -5,7 +5,7 @@ mod support;
 
 use std::thread;
 
-use rs_script::{Client, Error, Queue, Reply, Script, Status};
+use rs_script::{Client, Error, Once, Queue, Reply, Script, Status};
 use support::calls::{LONG, NONE, client, options, take};
 use support::proxy::Proxy;
 use support::raw::Raw;
@@ -133,6 +133,35 @@ fn many_calls_at_a_time_are_led_on_from_each_of_their_connections() {
     proxy.lead_to(new.address());
     run();
     assert!(client.stats().reconnects > 0);
+}
+
+/// It loads anew what it had loaded before, on connections that stand: no script that happens once can have said so.
+#[test]
+fn what_happens_once_waits_for_a_primary_that_loads_again() {
+    let server = Server::builder()
+        .arg("enable-debug-command", "yes")
+        .arg("loading-process-events-interval-bytes", "1024")
+        .start();
+    let mut raw = Raw::connect(&server);
+    raw.ok(&["EVAL", "for i = 1, 60000 do redis.call('SET', i, string.rep('x', 100)) end", "0"]);
+    let client = client(&server);
+    let script = Script::new("return redis.call('INCR', KEYS[1])").once(&Once::default()).unwrap();
+    assert_eq!(script.key("n").call(&client), Ok(1));
+    raw.ok(&["CONFIG", "SET", "key-load-delay", "2000"]);
+    thread::scope(|scope| {
+        scope.spawn(|| Raw::connect(&server).cmd(&["DEBUG", "RELOAD"]));
+        wait_until("it loads", || raw.info("persistence", "loading").as_deref() == Some("1"));
+        let mut pipeline = client.pipeline();
+        pipeline.script(&script, "n", ()).unwrap();
+        let error =
+            pipeline.exec().map(|reply| reply.get(0).and_then(|item| item.as_error()).expect("an error"));
+        let refused = raw.info("errorstats", "errorstat_LOADING");
+        let caller = scope.spawn(|| script.key("n").call(&client));
+        wait_until("it is refused", || raw.info("errorstats", "errorstat_LOADING") != refused);
+        raw.ok(&["CONFIG", "SET", "key-load-delay", "0"]);
+        assert_eq!(caller.join().unwrap(), Ok(2));
+        is_refused(&error.unwrap_or_else(|error| error), "LOADING");
+    });
 }
 
 /// Scripts that make it up on a primary run once.

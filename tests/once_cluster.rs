@@ -65,6 +65,32 @@ fn anothers_token_in_a_pipeline_that_is_on_too_few_replicas() {
     assert_eq!((refused.status(), refused.is_not_executed()), (Status::TokenMismatch, true), "{refused}");
 }
 
+/// A node that is taken for a server of its own: what it sends away is its own word, for the script's are marked.
+#[test]
+fn what_a_node_sends_away_that_is_no_cluster_to_its_client_was_not_executed() {
+    let cluster = Cluster::start(3, 0);
+    let mut options = Options::default();
+    options.call_timeout(LONG).unwrap();
+    let client = Client::open(&cluster.node(0).url(), &options).unwrap();
+    let script = once();
+    let key = cluster.tag_on(1, "key");
+    let error = script.key(&key).call::<u64>(&client).unwrap_err();
+    assert_eq!((error.server_code(), error.is_not_executed()), (Some("MOVED"), true), "{error}");
+    for is_whole in [false, true] {
+        let mut several = if is_whole { client.transaction() } else { client.pipeline() };
+        several.script(&script, &key, ()).unwrap();
+        let result =
+            several.exec().map(|reply| reply.get(0).and_then(|item| item.as_error()).expect("an error"));
+        let error = result.unwrap_or_else(|error| error);
+        assert!(error.is_not_executed(), "{error}");
+    }
+    // What a script says that has run is not that.
+    let own = cluster.tag_on(0, "own");
+    let made_up = Script::new("redis.call('INCR', KEYS[1]) return redis.error_reply('MOVED 5 127.0.0.1:1')");
+    let error = made_up.once(&Once::default()).unwrap().key(&own).call::<u64>(&client).unwrap_err();
+    assert_eq!((error.server_code(), error.is_not_executed()), (Some("MOVED"), false), "{error}");
+}
+
 #[test]
 fn tokens_live_in_the_slot_of_their_call() {
     let cluster = Cluster::start(3, 0);

@@ -209,10 +209,12 @@ impl<T: Owner> Engine<T> {
         now: Instant,
         io: &mut dyn Actions<T>,
         id: ConnId,
+        asked: Instant,
         found: Result<Arc<Credentials>>,
     ) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         match (conn.stage, found) {
+            (Stage::Asking, _) if conn.login.is_stale(asked) => self.ask_credentials(io, id),
             (Stage::Asking, Ok(given)) => {
                 conn.login.give(given, now);
                 self.shake(now, io, id);
@@ -222,7 +224,7 @@ impl<T: Owner> Engine<T> {
                 let error = error.context(format_args!("cannot log in at {address}"));
                 self.conn_failed(now, io, id, error);
             }
-            (Stage::Up, found) => self.log_in_with(now, io, id, found),
+            (Stage::Up, found) => self.log_in_with(now, io, id, asked, found),
             (Stage::Resolving | Stage::Dialing { .. } | Stage::Handshaking, _) => {}
         }
     }

@@ -18,15 +18,16 @@ use crate::resp::{Payload, Reply};
 use crate::session::verdict;
 
 impl<T: Owner> Engine<T> {
-    /// The owner of the client has given credentials for a connection, or has none.
+    /// The owner of the client has given credentials for a connection, or has none; asked at that time.
     pub(crate) fn credentials(
         &mut self,
         now: Instant,
         io: &mut dyn Actions<T>,
         id: ConnId,
+        asked: Instant,
         found: Result<Arc<Credentials>>,
     ) {
-        self.conn_credentials(now, io, id, found);
+        self.conn_credentials(now, io, id, asked, found);
         self.settle(now, io);
     }
 
@@ -92,6 +93,7 @@ impl<T: Owner> Engine<T> {
         now: Instant,
         io: &mut dyn Actions<T>,
         id: ConnId,
+        asked: Instant,
         found: Result<Arc<Credentials>>,
     ) {
         let is_in_use = self.is_in_use(id);
@@ -101,6 +103,9 @@ impl<T: Owner> Engine<T> {
             conn.login.step == Step::Asked || conn.login.step == Step::Settled && conn.login.failures > 0;
         if !is_awaited {
             return;
+        }
+        if is_in_use && conn.login.is_stale(asked) {
+            return self.log_in_again(now, io, id);
         }
         let given = match found {
             Ok(given) => given,
@@ -229,6 +234,7 @@ impl<T: Owner> Engine<T> {
         for conn_id in conns {
             let is_up = self.is_in_use(conn_id);
             let Some(conn) = self.conns.get_mut(&conn_id) else { continue };
+            conn.login.fresh_from = Some(now);
             match conn.login.step {
                 Step::Settled if is_up => self.log_in_again(now, io, conn_id),
                 // What it was given may be what is no good any more.

@@ -165,7 +165,7 @@ impl<T: Owner> Engine<T> {
         }
         self.refresh.due = None;
         let candidates = self.candidates(io);
-        self.servers.is_looking = true;
+        self.servers.begin_look();
         self.refresh.looks += 1;
         self.refresh.look = Some(Look {
             number: self.refresh.looks,

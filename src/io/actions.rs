@@ -46,7 +46,7 @@ impl Doing<'_> {
                     engine.resolved(now, self, conn, found);
                 }
             }
-            Event::Credentials(conn, found) => engine.credentials(now, self, conn, found),
+            Event::Credentials(conn, asked, found) => engine.credentials(now, self, conn, asked, found),
             Event::Connected(conn, number, link) => {
                 if self.table.is_dialing(conn, number) {
                     self.table.open(&link);

@@ -21,7 +21,8 @@ use crate::session::Facts;
 pub(crate) enum Event {
     OfLink(News),
     Resolved(ConnId, Result<Vec<SocketAddr>>),
-    Credentials(ConnId, Result<Arc<Credentials>>),
+    /// With the time at which they were asked for.
+    Credentials(ConnId, Instant, Result<Arc<Credentials>>),
     /// With the number of the try.
     Connected(ConnId, u64, Arc<Link>),
     Refused(ConnId, u64, Error),

@@ -35,16 +35,19 @@ pub(super) struct Logins {
 
 /// A question, and whom its answer is for: while the callback has neither answered nor returned, it is not called
 /// again for the same server.
-#[derive(Default)]
 struct Question(Mutex<Asked>);
 
-#[derive(Default)]
 struct Asked {
+    since: Instant,
     conns: Vec<ConnId>,
     is_over: bool,
 }
 
 impl Question {
+    fn new(conn: ConnId) -> Self {
+        Question(Mutex::new(Asked { since: Instant::now(), conns: vec![conn], is_over: false }))
+    }
+
     /// Has a connection wait for the answer too; `false`: it has been given, or may never be.
     fn join(&self, conn: ConnId, is_there: impl Fn(ConnId) -> bool) -> bool {
         let mut asked = self.0.lock();
@@ -63,11 +66,11 @@ impl Question {
         self.0.lock().is_over = true;
     }
 
-    /// It is answered: those who have waited.
-    fn answer(&self) -> Vec<ConnId> {
+    /// It is answered: since when it was asked, and those who have waited.
+    fn answer(&self) -> (Instant, Vec<ConnId>) {
         let mut asked = self.0.lock();
         asked.is_over = true;
-        std::mem::take(&mut asked.conns)
+        (asked.since, std::mem::take(&mut asked.conns))
     }
 }
 
@@ -81,8 +84,7 @@ impl Logins {
         if before.is_some_and(|question| question.join(conn, |conn| io.core.lock().table.has(conn))) {
             return Ok(());
         }
-        let question = Arc::<Question>::default();
-        question.0.lock().conns.push(conn);
+        let question = Arc::new(Question::new(conn));
         let put = Arc::clone(&question);
         let io = Weak::clone(&io.me);
         let name = address.to_string();
@@ -135,10 +137,10 @@ impl Logins {
 /// is closed then.
 fn deliver(io: &Weak<Io>, question: &Question, done: &Done, found: Result<Arc<Credentials>>) {
     let Some(io) = io.upgrade().filter(|io| io.check_process().is_ok()) else { return };
-    let conns = question.answer();
+    let (since, conns) = question.answer();
     // Who is told of it may end the client, and waits for this thread then.
     done.set();
-    io.take_credentials(conns.into_iter().map(|conn| Event::Credentials(conn, found.clone())));
+    io.take_credentials(conns.into_iter().map(|conn| Event::Credentials(conn, since, found.clone())));
 }
 
 /// Renews connections when nobody else would: blocking callers whose ways are plain turn no reactor.
@@ -207,9 +209,60 @@ mod tests {
 
     use super::*;
     use crate::io::link::Listener;
+    use crate::net::testing::Server;
     use crate::{Client, Options, Queue};
 
     const LONG: Duration = Duration::from_secs(60);
+
+    fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !is_so() {
+            assert!(start.elapsed() < LONG, "{what}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// How many connections wait for an answer.
+    fn waiting(client: &Client) -> usize {
+        client.io().logins.asked.lock().values().map(|it| it.0.lock().conns.len()).sum()
+    }
+
+    #[test]
+    fn who_logs_in_again_is_not_given_what_was_asked_for_before() {
+        let server = Server::start(None);
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        let admin = Client::open(&url, &Options::default()).unwrap();
+        let set =
+            |rule: &str| admin.command(("ACL", "SETUSER", "app", "on", "resetpass", rule, "+@all", "~*"));
+        set(">old").unwrap();
+        let password = Arc::new(Mutex::new("old"));
+        let (asked, is_asked) = mpsc::channel();
+        let (goes_on, go_on) = mpsc::channel();
+        let (its_password, go_on) = (Arc::clone(&password), Mutex::new(go_on));
+        let mut options = Options::default();
+        options.call_timeout(LONG).unwrap().connect_timeout(LONG).unwrap();
+        options.credentials(move |_| {
+            let known = *its_password.lock();
+            asked.send(()).unwrap();
+            go_on.lock().recv().unwrap();
+            Ok::<_, Error>(Credentials::new(known).username("app"))
+        });
+        goes_on.send(()).unwrap();
+        let client = Client::open(&url, &options).unwrap();
+        is_asked.recv_timeout(LONG).unwrap();
+        std::thread::scope(|scope| {
+            let pop = scope.spawn(|| client.command(("BLPOP", "list", "0")));
+            is_asked.recv_timeout(LONG).unwrap();
+            *password.lock() = "new";
+            set(">new").unwrap();
+            let again = scope.spawn(|| client.reauthenticate());
+            wait_until("it asks", || waiting(&client) == 2);
+            (0..3).for_each(|_| goes_on.send(()).unwrap());
+            assert_eq!(again.join().unwrap(), Ok(()));
+            client.close();
+            assert!(pop.join().unwrap().is_err());
+        });
+    }
 
     #[test]
     fn an_answer_is_for_the_connection_of_an_engine_that_has_taken_anothers_place() {
@@ -235,13 +288,7 @@ mod tests {
         assert_eq!(ended.remove(0).result.unwrap_err().status(), Status::Internal);
         client.submit_command(&queue, 2, "PING").unwrap();
         let (mut second, _) = server.accept().unwrap();
-        let waiting =
-            || client.io().logins.asked.lock().values().map(|it| it.0.lock().conns.len()).sum::<usize>();
-        let start = Instant::now();
-        while waiting() < 2 {
-            assert!(start.elapsed() < LONG, "it does not ask");
-            std::thread::yield_now();
-        }
+        wait_until("it asks", || waiting(&client) == 2);
         goes_on.send(()).unwrap();
         second.set_read_timeout(Some(LONG)).unwrap();
         let mut said = [0; 1024];

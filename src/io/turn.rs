@@ -209,7 +209,7 @@ impl Io {
         }
         for (conn, address) in effects.ask.drain(..) {
             if let Err(error) = self.logins.ask(self, conn, &address) {
-                events.push(Event::Credentials(conn, Err(error)));
+                events.push(Event::Credentials(conn, Instant::now(), Err(error)));
             }
         }
         for at in effects.remind.drain(..) {

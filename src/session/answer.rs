@@ -283,7 +283,12 @@ impl<T> Call<T> {
     /// Whether an item may have written, and may answer in the server's words all the same.
     pub(super) fn may_forge(&self, item: usize, facts: &Facts) -> bool {
         let is_kept_from_writing = self.request.items[item].read_only && facts.enforces_read_only();
-        !is_kept_from_writing && self.request.runs_code(item)
+        !is_kept_from_writing && !self.cannot_forge(item)
+    }
+
+    /// Whether an error in the server's words is the server's: a call that happens once marks what it gives back.
+    fn cannot_forge(&self, item: usize) -> bool {
+        !self.request.runs_code(item) || self.request.is_once(item)
     }
 
     fn came_by_body(&self, item: usize) -> bool {
@@ -344,7 +349,7 @@ impl<T> Call<T> {
     /// function can make up: then it has to be asked first.
     pub(super) fn is_proved_not_executed(&self, item: usize, text: &[u8]) -> bool {
         match verdict::refused_before_it_began(text) {
-            None => !self.request.runs_code(item) && verdict::not_served(text).is_some(),
+            None => self.cannot_forge(item) && verdict::not_served(text).is_some(),
             Some(Refused::Unfit) => self.request.is_checked_first(item),
             Some(Refused::ReadOnly) => !self.request.runs_code(item) && self.request.is_checked_first(item),
         }

@@ -253,7 +253,7 @@ impl World {
         if let Some(conn) = network.asked.pop_front() {
             let user = if self.traits.faults && self.rng.u8(..20) == 0 { "other" } else { "app" };
             let given = Credentials::new("p").username(user).lifetime(Duration::from_secs(1));
-            engine.credentials(now, network, conn, Ok(Arc::new(given)));
+            engine.credentials(now, network, conn, now, Ok(Arc::new(given)));
         }
         let count = network.conns.len();
         if count > 0 {

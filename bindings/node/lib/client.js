@@ -280,6 +280,7 @@ class Client {
 
     /** Has the function `credentials` asked again, and all connections log in with what it gives. */
     async reauthenticate(callOptions) {
+        this.#connection.renews();
         await this.#administer("reauthenticate", callOptions, (writer) => writer.reauthenticate());
     }
 

@@ -169,6 +169,11 @@ class Connection {
         this.#login = new Login(credentials, connectTimeout, this.#events.handle);
     }
 
+    /** Connections are about to log in again. */
+    renews() {
+        this.#login?.renew();
+    }
+
     /** A script, whose calls may go through any connection. `said`: see scriptOptionsOf(). */
     script(source, said) {
         const out = Buffer.alloc(8);

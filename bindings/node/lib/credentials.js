@@ -21,7 +21,7 @@ class Login {
     #ask;
     #timeout;
     #events;
-    /** By server: what is asked, and the requests that wait for it. */
+    /** By server: what is asked, the requests that wait for it, and those that are to have it asked once more. */
     #asked = new Map();
     /** Aborted with the client. */
     #life = new AbortController();
@@ -38,16 +38,24 @@ class Login {
         for (let request; (request = native.takeCredentials(this.#events)) !== 0n; ) {
             const node = native.credentialsNode(request);
             const question = this.#asked.get(node);
-            if (question === undefined) this.#begin(node, request);
-            else if (question.requests.push(request) > MOST_WAITING) {
-                const why = "the function has not settled, and others wait for it";
-                native.credentialsRefuse(question.requests.shift(), why);
+            if (question === undefined) {
+                this.#begin(node, [request]);
+                continue;
+            }
+            const requests = question.isOld ? question.behind : question.requests;
+            if (requests.push(request) > MOST_WAITING) {
+                native.credentialsRefuse(requests.shift(), "the function has not settled, and others wait for it");
             }
         }
     }
 
-    async #begin(node, request) {
-        const question = { requests: [request] };
+    /** What the function is thinking of may be no good any more: who asks from now on has it asked once more. */
+    renew() {
+        for (const question of this.#asked.values()) question.isOld = true;
+    }
+
+    async #begin(node, requests) {
+        const question = { requests, behind: [], isOld: false };
         this.#asked.set(node, question);
         let answer;
         try {
@@ -60,14 +68,16 @@ class Login {
             answer = (request) => native.credentialsRefuse(request, why);
         }
         this.#asked.delete(node);
+        if (question.behind.length > 0) this.#begin(node, question.behind);
         // Of a closed client there are none any more.
         for (const waiting of question.requests) answer(waiting);
     }
 
     /** Nothing is waited for any more, and whoever still thinks is told. */
     close() {
-        for (const { requests } of this.#asked.values()) {
-            for (const request of requests.splice(0)) native.credentialsRefuse(request, "the client is closed");
+        for (const { requests, behind } of this.#asked.values()) {
+            const waiting = [...requests.splice(0), ...behind.splice(0)];
+            for (const request of waiting) native.credentialsRefuse(request, "the client is closed");
         }
         this.#life.abort();
     }

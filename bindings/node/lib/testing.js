@@ -323,6 +323,8 @@ class FakeConnection {
 
     keepAlive() {}
 
+    renews() {}
+
     listeners(method, ...args) {
         return this.events.listeners(method, ...args);
     }

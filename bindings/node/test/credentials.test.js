@@ -177,6 +177,34 @@ test("a function that does not settle holds up no deadline and no close, and is 
     assert.equal(await call, "PONG");
 });
 
+test("who logs in again is not given what the function was asked for before", async (t) => {
+    const { server, setPassword } = await guarded(t);
+    await setPassword("old");
+    let password = "old";
+    let go = Promise.resolve();
+    let asked = 0;
+    const credentials = async () => {
+        const given = { username: "app", password };
+        asked += 1;
+        await go;
+        return given;
+    };
+    const client = await opened(t, server.url, { credentials, connectTimeout: 60_000, callTimeout: 60_000 });
+    await client.command("PING");
+    let open;
+    go = new Promise((resolve) => (open = resolve));
+    const pop = assert.rejects(client.command("BLPOP", "list", "0"), rs.ConnectError);
+    await until("it is asked", () => asked === 2);
+    [password] = ["new"];
+    await setPassword("new");
+    const again = client.reauthenticate();
+    await client.command("PING");
+    open();
+    await again;
+    await pop;
+    assert.equal(asked, 3);
+});
+
 test("a function may close the client, and settle after it", async (t) => {
     const { server } = await guarded(t);
     let client;

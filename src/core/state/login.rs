@@ -26,6 +26,8 @@ pub(in crate::core) struct Login {
     pub(in crate::core) failures: u32,
     /// It is to log in once more, with what is given from now on.
     pub(in crate::core) again: bool,
+    /// What was asked for before this time may be no good any more.
+    pub(in crate::core) fresh_from: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,11 @@ pub(in crate::core) enum Step {
 }
 
 impl Login {
+    /// Whether what was asked for at this time is to be asked for again.
+    pub(in crate::core) fn is_stale(&self, asked: Instant) -> bool {
+        self.fresh_from.is_some_and(|from| asked < from)
+    }
+
     /// What the handshake says.
     pub(in crate::core) fn given(&self) -> Option<Arc<Credentials>> {
         self.given.as_ref().map(|(given, _)| Arc::clone(given))
@@ -50,7 +57,7 @@ impl Login {
 
     /// The same for another try of the same connection.
     pub(in crate::core) fn for_reopening(self) -> Self {
-        if self.again { Login::default() } else { self }
+        if self.again { Login { fresh_from: self.fresh_from, ..Login::default() } } else { self }
     }
 
     /// How long what was given is good for, where that is known.

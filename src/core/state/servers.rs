@@ -440,6 +440,13 @@ impl Servers {
             .is_some_and(|&(noted, at)| at >= since && (noted == Claim::Moved || noted == claim))
     }
 
+    /// A look begins. What redirections have said before it is older than what it finds, also where the last one found
+    /// nothing.
+    pub(in crate::core) fn begin_look(&mut self) {
+        self.is_looking = true;
+        self.given.clear();
+    }
+
     /// Puts a new map in force. What redirections have said since it was asked for is newer.
     pub(in crate::core) fn install(&mut self, now: Instant, map: SlotMap) {
         let owners = map.owners();
@@ -464,7 +471,35 @@ fn remember(replicas: &mut VecDeque<ConnId>, conn: ConnId) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::slot_map::{Found, FoundShard};
     use super::*;
+    use crate::config::Options;
+
+    #[test]
+    fn what_a_redirection_said_while_a_look_found_nothing_does_not_outlive_the_next_map() {
+        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
+        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let now = Instant::now();
+        let address = |port| Address::parse(&format!("127.0.0.1:{port}")).expect("an address");
+        let found: Found =
+            vec![FoundShard { primary: address(1), replicas: Vec::new(), ranges: vec![(0, 16383)] }];
+        let [first, gone] = [1, 2].map(|port| servers.node_at(&address(port), Purpose::Calls));
+        let install = |servers: &mut Servers, generation| {
+            let map = SlotMap::new(&found, generation, |_, _| first);
+            servers.is_looking = false;
+            servers.install(now, map);
+        };
+        servers.begin_look();
+        servers.give(5, gone);
+        install(&mut servers, 1);
+        assert_eq!(servers.primary_of(5), Some(gone), "it is newer than the map");
+        servers.begin_look();
+        servers.give(5, gone);
+        servers.is_looking = false;
+        servers.begin_look();
+        install(&mut servers, 2);
+        assert_eq!((servers.primary_of(5), servers.primaries()), (Some(first), vec![first]));
+    }
 
     #[test]
     fn a_connection_that_many_calls_tell_of_does_not_put_another_out_of_mind() {
