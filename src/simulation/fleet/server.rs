@@ -99,7 +99,13 @@ impl Fleet {
             return "+OK\r\n".into();
         }
         let reply = match (&mut peer.multi, command[0].as_slice()) {
-            (None, b"MULTI") if self.rights.no_multi => forbidden("multi"),
+            (None, b"MULTI") if self.rights.no_multi => {
+                if peer.is_asking {
+                    // ASKING was for it alone, then, and those behind it come without.
+                    self.witness.asked.retain(|(_, to)| *to != place);
+                }
+                forbidden("multi")
+            }
             (None, b"MULTI") => {
                 peer.multi = Some(Vec::new());
                 "+OK\r\n".into()
