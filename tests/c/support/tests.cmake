@@ -7,7 +7,7 @@ set(CMAKE_CXX_STANDARD 17)
 set(CMAKE_CXX_EXTENSIONS OFF)
 
 add_library(test_settings INTERFACE)
-target_compile_options(test_settings INTERFACE -Wall -Wextra -Werror -pedantic -g)
+target_compile_options(test_settings INTERFACE -Wall -Wextra -Werror -pedantic -g1)
 # _DARWIN_C_SOURCE keeps what POSIX alone would hide there.
 target_compile_definitions(test_settings INTERFACE _XOPEN_SOURCE=700 _DEFAULT_SOURCE _DARWIN_C_SOURCE
   CARGO_VERSION="${PROJECT_VERSION}")
