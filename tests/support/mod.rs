@@ -48,8 +48,8 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     wait_for(what, || condition().then_some(()));
 }
 
-/// Does something at its end, also when a test fails in between: such as to tell the threads beside it that it is over,
-/// which a [`std::thread::scope`] would wait for without end.
+/// Does something at its end, also when a test fails in between: such as to tell threads that it is over, for which a
+/// [`std::thread::scope`] would wait for ever.
 pub struct OnDrop<F: Fn()>(pub F);
 
 impl<F: Fn()> Drop for OnDrop<F> {
