@@ -14,7 +14,7 @@ use support::cluster::{Cluster, slot_of};
 use support::load::{Load, Work, options, tags};
 use support::raw::Raw;
 use support::server::Builder;
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 const ALL: [Work; 4] = [Work::One, Work::Pair, Work::Pipeline, Work::Transaction];
 
@@ -91,11 +91,12 @@ fn scripts_flushed_in_a_loop_are_never_missed_by_single_calls() {
                     flushes.fetch_add(1, Ordering::Relaxed);
                 }
             });
+            let end = OnDrop(|| flushing.store(false, Ordering::Relaxed));
             let repairs = load.client.stats().noscript_repairs;
             wait_until("flushes are met", || {
                 load.client.stats().noscript_repairs > repairs + 100 && flushes.load(Ordering::Relaxed) > 100
             });
-            flushing.store(false, Ordering::Relaxed);
+            drop(end);
         });
     });
     load.assert_well();
@@ -239,11 +240,12 @@ fn callers_in_a_hurry_do_not_end_the_calls_of_patient_ones() {
                 }
             });
         }
+        let end = OnDrop(|| over.store(true, Ordering::Relaxed));
         let call = scope.spawn(|| patient.call(&script, &["{a}patient"], &NONE));
         wait_until("others give up", || made.load(Ordering::Relaxed) > 1000 || call.is_finished());
         cluster.node(victim).restart();
         let result = call.join().unwrap();
-        over.store(true, Ordering::Relaxed);
+        drop(end);
         assert_eq!(result.unwrap().as_i64(), Some(1));
     });
 }

@@ -14,7 +14,7 @@ use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, calls_of};
 use support::replication::Replicated;
 use support::server::{Binary, Server};
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 fn source(version: u32) -> String {
     format!(
@@ -314,28 +314,23 @@ fn of_a_million_calls_of_two_versions_each_runs_once_under_flushes_moves_and_fai
             .collect();
         let began = Instant::now();
         let slots: Vec<u16> = (0..8).map(|thread| slot_of(format!("{{key-{thread}}}").as_bytes())).collect();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            loop {
-                let owners: Vec<usize> = slots.iter().map(|slot| cluster.primary_of(*slot)).collect();
-                for (&slot, &owner) in slots.iter().zip(&owners) {
-                    let to = slots.iter().map(|slot| cluster.primary_of(*slot)).find(|other| *other != owner);
-                    cluster.move_slots([slot], owner, to.unwrap_or((owner + 1) % 3));
-                }
-                cluster.failover(slots[0]);
-                let seen = calls.load(Ordering::Relaxed);
-                wait_until("calls go on", || calls.load(Ordering::Relaxed) > seen + 100);
-                if began.elapsed() > least {
-                    break;
-                }
+        let end = OnDrop(|| done.store(true, Ordering::Relaxed));
+        loop {
+            let owners: Vec<usize> = slots.iter().map(|slot| cluster.primary_of(*slot)).collect();
+            for (&slot, &owner) in slots.iter().zip(&owners) {
+                let to = slots.iter().map(|slot| cluster.primary_of(*slot)).find(|other| *other != owner);
+                cluster.move_slots([slot], owner, to.unwrap_or((owner + 1) % 3));
             }
-        }));
-        done.store(true, Ordering::Relaxed);
-        flushers.into_iter().for_each(|flusher| flusher.join().unwrap());
-        let accounts = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
-        if let Err(panic) = outcome {
-            std::panic::resume_unwind(panic);
+            cluster.failover(slots[0]);
+            let seen = calls.load(Ordering::Relaxed);
+            wait_until("calls go on", || calls.load(Ordering::Relaxed) > seen + 100);
+            if began.elapsed() > least {
+                break;
+            }
         }
-        accounts
+        drop(end);
+        flushers.into_iter().for_each(|flusher| flusher.join().unwrap());
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
     for Account { key, told, unknown } in accounts {
         let value = client.command(("GET", &key)).unwrap();

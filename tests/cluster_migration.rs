@@ -10,7 +10,7 @@ use support::calls::{LONG, NONE};
 use support::cluster::{Cluster, slot_of};
 use support::load::{Load, Work, options, tags_of};
 use support::raw::Raw;
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 const ALL: [Work; 4] = [Work::One, Work::Pair, Work::Pipeline, Work::Transaction];
 
@@ -203,8 +203,9 @@ fn pipelines_keep_their_order_in_each_slot_while_slots_move() {
                 3 * rounds
             })
         });
+        let end = OnDrop(|| moved.store(true, Ordering::Relaxed));
         cluster.move_slots(slots, 0, 1);
-        moved.store(true, Ordering::Relaxed);
+        drop(end);
         pushers.map(|pusher| pusher.join().unwrap())
     });
     let mut raw = Raw::connect(cluster.node(1));

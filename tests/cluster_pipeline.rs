@@ -12,7 +12,7 @@ use support::calls::{
 };
 use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, Value};
-use support::{SLACK, wait_until};
+use support::{OnDrop, SLACK, wait_until};
 
 const PUSH: &str = "return redis.call('RPUSH', KEYS[1], ARGV[1])";
 const SUM: &str = "return redis.call('INCR', KEYS[1]) + redis.call('INCR', KEYS[2])";
@@ -197,6 +197,7 @@ fn items_keep_their_order_while_their_slot_moves() {
     let (done, mut pushed) = (AtomicBool::new(false), 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let _end = OnDrop(|| done.store(true, Ordering::SeqCst));
             for (from, to) in [(0, 1), (1, 0), (0, 1)] {
                 cluster.begin_migration(slot(&moving), from, to);
                 // Key by key, so that pipelines meet each state in between.
@@ -207,7 +208,6 @@ fn items_keep_their_order_while_their_slot_moves() {
                 }
                 cluster.finish_migration(slot(&moving), from, to);
             }
-            done.store(true, Ordering::SeqCst);
         });
         while !done.load(Ordering::SeqCst) {
             let mut pipeline = client.pipeline();

@@ -26,20 +26,20 @@ fn no_accepted_call_is_lost_when_a_client_is_closed() {
         let queue = Queue::new(200_000).unwrap();
         let (accepted, start) = (AtomicU64::new(0), Barrier::new(THREADS + 1));
         thread::scope(|scope| {
-            for _ in 0..THREADS {
-                scope.spawn(|| {
-                    start.wait();
-                    loop {
-                        match client.submit_command(&queue, 1, &["PING"]) {
-                            Ok(()) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
-                            Err(error) if error.status() == Status::QueueFull => thread::yield_now(),
-                            Err(error) => break assert_eq!(error.status(), Status::Closed, "{error}"),
-                        }
+            let submit = || {
+                start.wait();
+                loop {
+                    match client.submit_command(&queue, 1, &["PING"]) {
+                        Ok(()) => drop(accepted.fetch_add(1, Ordering::Relaxed)),
+                        Err(error) if error.status() == Status::QueueFull => thread::yield_now(),
+                        Err(error) => break assert_eq!(error.status(), Status::Closed, "{error}"),
                     }
-                });
-            }
+                }
+            };
+            let submitters: Vec<_> = (0..THREADS).map(|_| scope.spawn(submit)).collect();
             start.wait();
             while accepted.load(Ordering::Relaxed) < round * 5 {
+                assert!(submitters.iter().any(|thread| !thread.is_finished()), "all have failed");
                 thread::yield_now();
             }
             client.close();

@@ -15,7 +15,7 @@ use support::cluster::Cluster;
 use support::raw::{Raw, calls_of};
 use support::sentinel::Sentinels;
 use support::server::Server;
-use support::{SLACK, wait_for, wait_until};
+use support::{OnDrop, SLACK, wait_for, wait_until};
 
 const NONE: &[&[u8]] = &[];
 
@@ -273,10 +273,11 @@ fn logins_get_between_calls_of_every_kind() {
                 }
             });
         }
+        let end = OnDrop(|| is_over.store(true, Ordering::Relaxed));
         for _ in 0..100 {
             client.reauthenticate().unwrap();
         }
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
     });
     assert_eq!(client.stats().reconnects, 0);
     assert_eq!(client.stats().in_flight, 0);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rs_script::{Client, Error, Library, Queue, Script, Status};
+use support::OnDrop;
 use support::calls::{LONG, NONE, client, options, round_trips, shown, take};
 use support::fake::Fake;
 use support::flushes::count_under_flushes;
@@ -539,16 +540,14 @@ fn a_long_pipeline_under_flushes_without_end_runs_each_item_once() {
                 raw.ok(&["FUNCTION", "FLUSH"]);
             }
         });
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let mut pipeline = client.pipeline();
-            for item in 0..ITEMS {
-                let key = format!("{{x}}:{item}");
-                pipeline.script(&function(&library, "count"), &[&key], &NONE).unwrap();
-            }
-            pipeline.exec()
-        }));
-        done.store(true, Ordering::Relaxed);
-        let replies = outcome.expect("no panic").unwrap();
+        let end = OnDrop(|| done.store(true, Ordering::Relaxed));
+        let mut pipeline = client.pipeline();
+        for item in 0..ITEMS {
+            let key = format!("{{x}}:{item}");
+            pipeline.script(&function(&library, "count"), &[&key], &NONE).unwrap();
+        }
+        let replies = pipeline.exec().unwrap();
+        drop(end);
         let failed: Vec<_> = replies.root().elements().filter(|reply| reply.as_i64() != Some(1)).collect();
         assert!(failed.is_empty(), "{} of {ITEMS}: {:?}", failed.len(), failed[0]);
     });

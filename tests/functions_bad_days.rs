@@ -14,7 +14,7 @@ use support::calls::{LONG, NONE, options};
 use support::cluster::{Cluster, slot_of};
 use support::raw::Raw;
 use support::server::{Binary, Builder};
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 /// Tells a process of these tests that it is a caller: its number, and the cluster.
 const CALLER: &str = "RS_SCRIPT_TEST_CALLER";
@@ -202,15 +202,6 @@ impl Caller {
     }
 }
 
-impl Drop for Cleanup<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Ends the threads beside a test however that ends.
-struct Cleanup<'a>(&'a AtomicBool);
-
 fn a_bad_day(test: &str, binary: Binary, moves_itself: bool) {
     if let Ok(told) = std::env::var(CALLER) {
         return be_a_caller(&told);
@@ -226,7 +217,7 @@ fn a_bad_day(test: &str, binary: Binary, moves_itself: bool) {
     let is_over = AtomicBool::new(false);
     let (flushes, moves, failovers) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
-        let _cleanup = Cleanup(&is_over);
+        let _end = OnDrop(|| is_over.store(true, Ordering::SeqCst));
         for node in cluster.nodes() {
             let (is_over, flushes) = (&is_over, &flushes);
             scope.spawn(move || {

@@ -429,7 +429,7 @@ fn many_threads_poll_drop_and_close() {
         let client = client(&server);
         let ended = AtomicUsize::new(0);
         thread::scope(|scope| {
-            for thread in 0..4 {
+            let threads = [0, 1, 2, 3].map(|thread| {
                 let (client, ended) = (&client, &ended);
                 scope.spawn(move || {
                     for number in 0..200 {
@@ -446,9 +446,11 @@ fn many_threads_poll_drop_and_close() {
                         }
                         ended.fetch_add(1, Ordering::Relaxed);
                     }
-                });
-            }
+                })
+            });
             while ended.load(Ordering::Relaxed) < 100 {
+                let is_over = threads.iter().all(|thread| thread.is_finished());
+                assert!(!is_over || ended.load(Ordering::Relaxed) >= 100, "they have failed");
                 thread::yield_now();
             }
             client.close();

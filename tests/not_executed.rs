@@ -14,7 +14,7 @@ use support::cluster::{Cluster, slot_of};
 use support::fake::Fake;
 use support::nodes::{Nodes, converse};
 use support::raw::Raw;
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 /// Counts, and then fails in the words of its argument.
 const FORGE: &str = "redis.call('INCR', KEYS[1]) return redis.error_reply(ARGV[1])";
@@ -354,8 +354,9 @@ fn impatient_callers_do_not_use_up_a_patient_callers_attempts() {
                     }
                 });
             }
+            let end = OnDrop(|| over.store(true, Ordering::Relaxed));
             let answer = client.command(&["PING"]).map(|reply| reply.as_str() == Some("PONG"));
-            over.store(true, Ordering::Relaxed);
+            drop(end);
             assert_eq!(answer, Ok(true));
         });
     }

@@ -13,7 +13,7 @@ use support::cluster::{Cluster, slot_of};
 use support::load::{tags, tags_of};
 use support::raw::{Raw, blocked_clients};
 use support::server::Binary;
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 
@@ -271,11 +271,12 @@ fn load(cluster: &Cluster, script: &Script, tags: &[String], trouble: impl FnOnc
                 })
             })
             .collect();
+        let end = OnDrop(|| stop.store(true, Ordering::SeqCst));
         trouble(&|| {
             let before = done.load(Ordering::SeqCst);
             wait_until("calls are done", || done.load(Ordering::SeqCst) >= before + 12);
         });
-        stop.store(true, Ordering::SeqCst);
+        drop(end);
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(total(cluster, tags), values.len());

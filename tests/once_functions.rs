@@ -11,7 +11,7 @@ use support::kinds::KINDS;
 use support::lossy::Lossy;
 use support::raw::{Raw, calls_of};
 use support::server::{Binary, Server, all_versions};
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 /// Functions and what they do.
 fn source(functions: &[(&str, &str)]) -> String {
@@ -384,8 +384,9 @@ fn calls_that_lose_replies_and_libraries_run_once_each() {
                 }
                 flushes
             });
+            let end = OnDrop(|| is_over.store(true, Ordering::SeqCst));
             let values = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-            is_over.store(true, Ordering::SeqCst);
+            drop(end);
             let flushes = flushes.join().unwrap();
             assert!(flushes > 10, "{flushes}");
             values

@@ -13,7 +13,7 @@ use support::raw::{Raw, blocked_clients, calls_of};
 use support::replication::Replicated;
 use support::sentinel::Sentinels;
 use support::server::{Builder, Server};
-use support::{SLACK, wait_for, wait_until};
+use support::{OnDrop, SLACK, wait_for, wait_until};
 
 const COUNT: &str = "return redis.call('INCR', KEYS[1])";
 
@@ -494,6 +494,7 @@ fn a_primary_killed_again_and_again_under_a_million_calls_loses_none_and_runs_no
                 })
             })
             .collect();
+        let end = OnDrop(|| stop.store(true, Ordering::SeqCst));
         for _ in 0..kills() {
             let before = done.load(Ordering::SeqCst);
             wait_until("calls are done", || done.load(Ordering::SeqCst) >= before + 40);
@@ -506,7 +507,7 @@ fn a_primary_killed_again_and_again_under_a_million_calls_loses_none_and_runs_no
         }
         let before = done.load(Ordering::SeqCst);
         wait_until("calls are done", || done.load(Ordering::SeqCst) >= before + 40);
-        stop.store(true, Ordering::SeqCst);
+        drop(end);
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(get(servers.primary(), "n"), values.len().to_string());
@@ -675,6 +676,7 @@ fn without_wait_what_is_lost_of_a_million_calls_is_what_a_dead_primary_had_to_it
                 })
             })
             .collect();
+        let end = OnDrop(|| stop.store(true, Ordering::SeqCst));
         for kill in 0..kills() {
             calls_go_on();
             let old = servers.primary();
@@ -695,7 +697,7 @@ fn without_wait_what_is_lost_of_a_million_calls_is_what_a_dead_primary_had_to_it
             servers.attach(0);
         }
         calls_go_on();
-        stop.store(true, Ordering::SeqCst);
+        drop(end);
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let ran = ran_on(servers.primary());

@@ -13,7 +13,7 @@ use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
 use support::server::{Binary, Server, all_versions};
 use support::tls::{Certs, Identity};
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 const MILLION: usize = 1_000_000;
 /// For what is large and not late: tests share their machine.
@@ -637,8 +637,9 @@ fn single_calls_finish_while_another_thread_runs_a_million_items() {
                 (calls, worst)
             })
         });
+        let end = OnDrop(|| running.store(false, Ordering::SeqCst));
         let replies = pipeline.exec().unwrap();
-        running.store(false, Ordering::SeqCst);
+        drop(end);
         assert!(replies.root().elements().map(|reply| reply.as_i64()).eq((1..=MILLION as i64).map(Some)));
         for caller in callers {
             let (calls, worst) = caller.join().unwrap();

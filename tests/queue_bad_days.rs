@@ -14,7 +14,7 @@ use support::calls::{COUNT, LONG, MULTIPLY, NONE, client, options, shown, take};
 use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, Value};
 use support::server::Server;
-use support::{SLACK, wait_for, wait_until};
+use support::{OnDrop, SLACK, wait_for, wait_until};
 
 /// Notes that it ran, under an id of its own.
 const NOTE: &str = "return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)";
@@ -145,10 +145,12 @@ fn under_load(
                 })
             })
             .collect();
+        let last = OnDrop(|| idle.store(true, Ordering::Release));
+        let end = OnDrop(|| over.store(true, Ordering::Release));
         storm();
-        over.store(true, Ordering::Release);
+        drop(end);
         submitters.into_iter().for_each(|thread| thread.join().unwrap());
-        idle.store(true, Ordering::Release);
+        drop(last);
         takers.into_iter().for_each(|thread| thread.join().unwrap());
     });
     assert!(queue.is_empty());
@@ -285,6 +287,7 @@ fn no_wake_up_is_lost_when_a_blocking_reader_leaves() {
                 }
             });
         }
+        let end = OnDrop(|| over.store(true, Ordering::Release));
         for round in 0..5_000 {
             for tag in 0..3 {
                 client.submit_command(&queue, tag, &["ECHO", "x"]).unwrap();
@@ -292,13 +295,10 @@ fn no_wake_up_is_lost_when_a_blocking_reader_leaves() {
             let mut taken = Vec::new();
             while taken.len() < 3 {
                 let count = queue.poll(&mut taken, 3, LONG);
-                if count == 0 {
-                    over.store(true, Ordering::Release);
-                    panic!("round {round}: a reply is read by nobody");
-                }
+                assert!(count > 0, "round {round}: a reply is read by nobody");
             }
         }
-        over.store(true, Ordering::Release);
+        drop(end);
     });
 }
 
@@ -430,29 +430,30 @@ fn many_threads_poll_one_queue() {
     let queue = Queue::new(1_000).unwrap();
     let multiply = Script::new(MULTIPLY);
     client.command(&["SET", "foo", "1"]).unwrap();
-    let taken = AtomicU64::new(0);
+    let (taken, over) = (AtomicU64::new(0), AtomicBool::new(false));
     const CALLS: u64 = 20_000;
     thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                let mut into = Vec::new();
-                while taken.load(Ordering::Acquire) < CALLS {
-                    taken.fetch_add(
-                        queue.poll(&mut into, 3, Duration::from_millis(50)) as u64,
-                        Ordering::AcqRel,
-                    );
-                    for completion in into.drain(..) {
-                        assert_eq!(shown(&completion.result.unwrap()), completion.tag.to_string());
-                    }
+        let poll = || {
+            let mut into = Vec::new();
+            while !over.load(Ordering::Acquire) {
+                let count = queue.poll(&mut into, 3, Duration::from_millis(50));
+                taken.fetch_add(count as u64, Ordering::AcqRel);
+                for completion in into.drain(..) {
+                    assert_eq!(shown(&completion.result.unwrap()), completion.tag.to_string());
                 }
-            });
-        }
+            }
+        };
+        let pollers: Vec<_> = (0..4).map(|_| scope.spawn(poll)).collect();
+        let end = OnDrop(|| over.store(true, Ordering::Release));
         for tag in 0..CALLS {
             while let Err(error) = client.submit(&queue, tag, &multiply, &["foo"], &[tag.to_string()]) {
                 assert_eq!(error.status(), Status::QueueFull);
+                assert!(pollers.iter().any(|thread| !thread.is_finished()), "all have failed");
                 thread::yield_now();
             }
         }
+        wait_until("all are taken", || taken.load(Ordering::Acquire) == CALLS);
+        drop(end);
     });
     assert!(queue.is_empty());
 }

@@ -14,7 +14,7 @@ use support::cluster::{Cluster, slot_of};
 use support::raw::{Raw, calls_of};
 use support::replication::Replicated;
 use support::server::{Binary, Server};
-use support::{SLACK, wait_for, wait_until};
+use support::{OnDrop, SLACK, wait_for, wait_until};
 
 /// Tells the port of the server that it runs on.
 const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
@@ -620,21 +620,12 @@ fn reading_meanwhile(client: &Client, keys: &[String], body: impl FnOnce(&Atomic
                 }
             });
         }
-        wait_until("reads are under way", || reads.load(Ordering::Relaxed) > 10);
         let end = OnDrop(|| over.store(true, Ordering::Relaxed));
+        wait_until("reads are under way", || reads.load(Ordering::Relaxed) > 10);
         body(&reads);
         drop(end);
     });
     reads.into_inner()
-}
-
-/// Also when a test fails in between: its threads must end.
-struct OnDrop<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }
 
 #[test]

@@ -14,7 +14,7 @@ use support::raw::{Raw, calls_of};
 use support::sentinel::Sentinels;
 use support::server::Server;
 use support::tls::Certs;
-use support::{SLACK, wait_until};
+use support::{OnDrop, SLACK, wait_until};
 
 /// Tells the port of the server that it runs on.
 const WHERE: &str = "return string.match(redis.call('INFO', 'server'), 'tcp_port:(%d+)')";
@@ -392,15 +392,6 @@ fn calling_meanwhile(client: &Client, deadline: Duration, body: impl FnOnce(&Ato
         drop(end);
     });
     outcome.into_inner().unwrap()
-}
-
-/// Also when a test fails in between: its threads must end.
-struct OnDrop<F: Fn()>(F);
-
-impl<F: Fn()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
-    }
 }
 
 /// Holds what the calls were told against what the primary has.

@@ -15,7 +15,7 @@ use support::fake::{Conn, Fake};
 use support::proxy::{Proxy, Way};
 use support::raw::Raw;
 use support::server::Server;
-use support::{PATIENCE, wait_until};
+use support::{OnDrop, PATIENCE, wait_until};
 
 /// Long enough for a busy machine, and yet short: each test waits for it.
 const DEADLINE: Duration = Duration::from_millis(300);
@@ -268,6 +268,7 @@ fn one_hung_node_of_three_costs_the_others_nothing() {
                 })
             })
             .collect();
+        let end = OnDrop(|| is_over.store(true, Ordering::Relaxed));
         wait_until("calls to the hung node wait for a new connection", || {
             let result = hasty.call(&script, &[key(0)], &NONE).map(drop);
             account.note(&result);
@@ -277,7 +278,7 @@ fn one_hung_node_of_three_costs_the_others_nothing() {
         cluster.node(0).resume();
         account.note(&waiting.join().unwrap());
         until_through(&account, || hasty.call(&script, &[key(0)], &NONE).map(drop));
-        is_over.store(true, Ordering::Relaxed);
+        drop(end);
         for other in others {
             let (node, calls) = other.join().unwrap();
             let counted = Raw::connect(cluster.node(node)).ok(&["GET", key(node)]).text();

@@ -10,7 +10,7 @@ use support::calls::{COUNT, MULTIPLY, NONE, client, round_trips, shown};
 use support::fake::{Conn, Fake};
 use support::raw::{Raw, calls_of};
 use support::server::{Server, all_versions};
-use support::wait_until;
+use support::{OnDrop, wait_until};
 
 /// The error of a transaction of which nothing ran: `key` shows it.
 #[track_caller]
@@ -410,9 +410,8 @@ fn a_flush_in_a_tight_loop_shows_no_transaction_noscript_and_every_count_is_exac
                     })
                 })
                 .collect();
-            let missed = callers.into_iter().map(|caller| caller.join().unwrap()).sum();
-            flushing.store(false, Ordering::SeqCst);
-            missed
+            let _end = OnDrop(|| flushing.store(false, Ordering::SeqCst));
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum()
         });
         let mut raw = Raw::connect(&server);
         let total: i64 = raw.ok(&["GET", "total"]).text().parse().unwrap();

@@ -307,7 +307,18 @@ impl Cluster {
     pub fn failover(&self, slot: u16) -> usize {
         let old = self.primary_of(slot);
         let replica = *self.replicas_of(slot).first().expect("the slot's owner has a replica");
-        Raw::connect(&self.nodes[replica]).ok(&["CLUSTER", "FAILOVER"]);
+        let mut sent: Option<Instant> = None;
+        // Sent again, because the servers give it up when it is not done within five seconds.
+        wait_until("the replica becomes the primary", || {
+            let mut raw = Raw::connect(&self.nodes[replica]);
+            let done = raw.info("replication", "role").as_deref() == Some("master");
+            if !done && sent.is_none_or(|sent| sent.elapsed() > Duration::from_secs(10)) {
+                // Refused, when it has become the primary by now.
+                raw.cmd(&["CLUSTER", "FAILOVER"]);
+                sent = Some(Instant::now());
+            }
+            done
+        });
         self.wait_for_new_primary(slot, old)
     }
 

@@ -15,7 +15,7 @@ use rs_script::{Client, Error, Options, Script, Status};
 
 use super::cluster::{Cluster, slot_of};
 use super::raw::Raw;
-use super::{SLACK, wait_until};
+use super::{OnDrop, SLACK, wait_until};
 
 /// What a call may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -155,7 +155,7 @@ impl<'a> Load<'a> {
         assert!(works.len() <= THREADS_MAX);
         self.stop.store(false, Ordering::Relaxed);
         std::thread::scope(|scope| {
-            let _stop = StopAtEnd(&self.stop);
+            let _end = OnDrop(|| self.stop.store(true, Ordering::Relaxed));
             for (&work, turns) in works.iter().zip(&self.turns) {
                 scope.spawn(move || {
                     while !self.stop.load(Ordering::Relaxed) {
@@ -371,14 +371,6 @@ impl<'a> Load<'a> {
             }
         }
         runs
-    }
-}
-
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 
