@@ -250,10 +250,10 @@ impl World {
                 None => {}
             }
         }
-        if let Some(conn) = network.asked.pop_front() {
+        if let Some((conn, asked)) = network.asked.pop_front() {
             let user = if self.traits.faults && self.rng.u8(..20) == 0 { "other" } else { "app" };
             let given = Credentials::new("p").username(user).lifetime(Duration::from_secs(1));
-            engine.credentials(now, network, conn, now, Ok(Arc::new(given)));
+            engine.credentials(now, network, conn, asked, Ok(Arc::new(given)));
         }
         let count = network.conns.len();
         if count > 0 {

@@ -72,8 +72,8 @@ pub(super) struct Network {
     pub(super) routes: Option<Arc<Routes>>,
     /// In the order of each connection; between connections there is none.
     news: VecDeque<(ConnId, News)>,
-    /// Connections that wait for credentials.
-    pub(super) asked: VecDeque<ConnId>,
+    /// Connections that wait for credentials, and since when.
+    pub(super) asked: VecDeque<(ConnId, Instant)>,
     /// Calls that are over: number, how, and what arrived.
     pub(super) completed: Vec<(u64, Result<Reply>, Option<Reply>)>,
     pool: Arc<Pool>,
@@ -474,7 +474,7 @@ impl Network {
 
 impl Actions<u64> for Network {
     fn ask_credentials(&mut self, conn: ConnId, _: &Address) {
-        self.asked.push_back(conn);
+        self.asked.push_back((conn, self.now));
     }
 
     fn remind(&mut self, _: Instant) {}
