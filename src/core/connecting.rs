@@ -29,6 +29,7 @@ impl<T: Owner> Engine<T> {
     /// Takes a connection out, which nobody needs any more.
     pub(super) fn take_conn(&mut self, id: ConnId) -> Option<Conn> {
         let conn = self.conns.remove(&id)?;
+        self.are_login_calls_due |= !self.login_calls.is_empty();
         self.waiting_conns -= usize::from(conn.is_of_waiting());
         if conn.kept_since.is_some() {
             self.idle_conns -= 1;

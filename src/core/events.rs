@@ -343,7 +343,7 @@ impl<T: Owner> Engine<T> {
                 break;
             }
         }
-        if !self.login_calls.is_empty() {
+        if std::mem::take(&mut self.are_login_calls_due) {
             self.end_login_calls(io);
         }
         for (slot, primary) in std::mem::take(&mut self.servers.moved) {

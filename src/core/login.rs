@@ -9,7 +9,7 @@ use super::state::attempt::{Attempt, For, Via};
 use super::state::engine::{Body, Engine};
 use super::state::login::{LoginAgain, Step};
 use super::state::servers::{Link, Node};
-use super::state::timers::Timer;
+use super::state::timers::{FEW, Timer};
 use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Result, Status};
 use crate::log::{EventKind, LogLevel, Record};
@@ -229,6 +229,7 @@ impl<T: Owner> Engine<T> {
             self.conns.iter().filter(|(_, conn)| conn.logs_in_again()).map(|(id, _)| *id).collect();
         conns.sort_unstable();
         conns.retain(|id| self.is_in_use(*id) || self.is_being_made(*id));
+        let waits_for_nothing = conns.is_empty();
         self.set_body(id, Body::LoginAgain(LoginAgain { left: conns.clone(), error: None }));
         self.login_calls.push(id);
         for conn_id in conns {
@@ -244,7 +245,9 @@ impl<T: Owner> Engine<T> {
         if let Some(deadline) = self.call(id).map(|call| call.deadline) {
             self.wake_at(id, deadline);
         }
-        self.end_login_calls(io);
+        // Now and then for those that were called off.
+        let count = self.login_calls.len();
+        self.are_login_calls_due |= waits_for_nothing || count >= FEW && count.is_power_of_two();
     }
 
     fn is_being_made(&self, id: ConnId) -> bool {

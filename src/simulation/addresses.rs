@@ -26,7 +26,7 @@ impl World {
     /// A client that has a call to send, and has found so many addresses of its server.
     fn new(connect_timeout: Duration, url: &str, addresses: u8) -> (World, ConnId) {
         let mut options = Options::default();
-        options.connect_timeout(connect_timeout).expect("valid");
+        options.connect_timeout(connect_timeout).expect("valid").credentials_later(drop);
         let config = Config::new(url, &options).expect("a URL");
         let (pool, now) = (Arc::new(Pool::default()), Instant::now());
         let network = Network::new(fastrand::Rng::with_seed(7), Arc::clone(&pool), now, Vec::new());
@@ -40,19 +40,29 @@ impl World {
     }
 
     fn submit(&mut self, owner: u64) {
+        let work = self.ping();
+        self.submit_work(owner, work);
+    }
+
+    fn ping(&self) -> Work {
         let mut request = Box::<Request>::default();
         request.reset(Shape::Single);
         request.command(&[b"PING"], Flags::NONE).expect("accepted");
-        let (work, timeout) = (Work::Send(request, Purpose::Calls), Duration::from_secs(60));
+        Work::Send(request, Purpose::Calls)
+    }
+
+    fn submit_work(&mut self, owner: u64, work: Work) {
+        let timeout = Duration::from_secs(60);
         let view = View { read_from: ReadFrom::Primary, way: Way::Random };
         let call = Call { owner, work, view, timeout, deadline: self.now + timeout };
         self.engine.submit(self.now, &mut self.network, call);
     }
 
     /// Calls, so many with the first one, of which none is left but that.
-    fn submit_and_cancel(&mut self, calls: u64) {
+    fn submit_and_cancel(&mut self, calls: u64, work: impl Fn(&World) -> Work) {
         for owner in 1..calls {
-            self.submit(owner);
+            let work = work(self);
+            self.submit_work(owner, work);
             self.engine.cancel(self.now, &mut self.network, owner, &|other| *other == owner);
         }
     }
@@ -63,7 +73,7 @@ fn the_last_address_gets_the_time_that_is_left_and_no_more() {
     let connect_timeout = Duration::from_secs(2);
     let (mut world, conn) = World::new(connect_timeout, URL, 2);
     // So many leave times behind that those are swept out which nothing waits for.
-    world.submit_and_cancel(1000);
+    world.submit_and_cancel(1000, World::ping);
     let end = world.now + 2 * connect_timeout;
     while let Some(at) = world.engine.next_tick().filter(|at| *at <= end) {
         world.network.now = at;
@@ -81,11 +91,12 @@ fn each_of_many_addresses_gets_the_time_that_one_far_away_needs() {
 
 #[test]
 fn calls_that_are_over_do_not_pile_up_behind_one_that_waits() {
-    let many = |mut world: World| {
-        world.submit_and_cancel(10_000);
+    let many_of = |mut world: World, work: fn(&World) -> Work| {
+        world.submit_and_cancel(10_000, work);
         let held = world.engine.held();
         assert!(held.calls == 1 && held.stale < 200, "{held:?}");
     };
+    let many = |world| many_of(world, World::ping);
     // For a connection that is being made, for the next attempt to make one, and for the slot map.
     many(World::new(Duration::from_secs(5), URL, 1).0);
     let (mut world, conn) = World::new(Duration::from_secs(5), URL, 1);
@@ -93,4 +104,8 @@ fn calls_that_are_over_do_not_pile_up_behind_one_that_waits() {
     world.engine.refused(world.now, &mut world.network, conn, refused);
     many(world);
     many(World::new(Duration::from_secs(5), "redis+cluster://host.example", 1).0);
+    // For the login of a connection.
+    let (mut world, conn) = World::new(Duration::from_secs(5), URL, 1);
+    world.engine.connected(world.now, &mut world.network, conn);
+    many_of(world, |_| Work::LogIn);
 }

@@ -68,6 +68,8 @@ pub(crate) struct Engine<T> {
     pub(in crate::core) tried: VecDeque<(For, Tried)>,
     /// Calls that have connections log in again.
     pub(in crate::core) login_calls: Vec<CallId>,
+    /// One of them may wait for nothing any more.
+    pub(in crate::core) are_login_calls_due: bool,
     /// Calls that have what they waited for.
     pub(in crate::core) ready: VecDeque<CallId>,
     pub(in crate::core) pool: Arc<Pool>,
@@ -138,6 +140,7 @@ impl<T: Owner> Engine<T> {
             timers: Timers::default(),
             tried: VecDeque::new(),
             login_calls: Vec::new(),
+            are_login_calls_due: false,
             ready: VecDeque::new(),
             pool,
             are_routes_known: false,
@@ -229,7 +232,11 @@ impl<T: Owner> Engine<T> {
             calls: self.calls.len(),
             attempts: self.attempts.len(),
             conns: self.conns.len(),
-            stale: self.timers.len() + self.refresh.waits() + self.own_line.len() + lines,
+            stale: self.timers.len()
+                + self.refresh.waits()
+                + self.own_line.len()
+                + lines
+                + self.login_calls.len(),
         }
     }
 
