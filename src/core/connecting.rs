@@ -371,6 +371,9 @@ impl<T: Owner> Engine<T> {
         if let Some(own) = conn.own {
             return self.fail(now, io, own, error);
         }
+        if error.status() == Status::Auth {
+            self.login_over(io, id, Some(error.clone()), now);
+        }
         // It may have been over long ago, with nobody there to see it.
         let at = if error.reason() == Reason::Deadline { conn.deadline.min(now) } else { now };
         let node = self.servers.node_mut(conn.node);

@@ -211,7 +211,13 @@ impl<T: Owner> Engine<T> {
     }
 
     /// Tells the calls that wait for a connection's login: those that were made by then.
-    fn login_over(&mut self, io: &mut dyn Actions<T>, id: ConnId, error: Option<Error>, until: Instant) {
+    pub(super) fn login_over(
+        &mut self,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        error: Option<Error>,
+        until: Instant,
+    ) {
         for at in 0..self.login_calls.len() {
             let call = self.login_calls[at];
             if let Some(Body::LoginAgain(again)) = self.call_mut(call).map(|call| &mut call.body)
