@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use rs_script::{Client, Error, FlushMode, Queue, Reply, ReplyRef, Route, Script, Status};
+use rs_script::{Client, Error, FlushMode, Library, Queue, Reply, ReplyRef, Route, Script, Status};
 use support::calls::{COUNT, LONG, NONE, client, cluster_client, options, take, with_longer_deadlines};
 use support::cluster::Cluster;
 use support::fake::Fake;
@@ -232,6 +232,66 @@ fn what_has_run_on_a_primary_that_is_none_any_more_was_sent() {
     let error = take(&queue, 1).remove(0).result.unwrap_err();
     assert!(error.is_indeterminate() && !error.is_not_executed(), "{error}");
     assert_eq!(heirs.ran(), [1, 0, 0]);
+}
+
+/// The primary that has done it is none by the time that the other is given up, and no other can be reached.
+#[test]
+fn what_was_changed_on_a_primary_that_is_none_any_more_is_not_said_to_be_undone() {
+    let source = "#!lua name=a\nredis.register_function('f', function() return 1 end)";
+    let library = Library::pinned(source).unwrap();
+    type Ask<'a> = (&'static str, &'a dyn Fn(&Client) -> Option<Error>);
+    let asks: [Ask; 4] = [
+        ("FLUSH", &|client| client.script_flush(FlushMode::Sync).err()),
+        ("LOAD", &|client| client.library_load(&library).err()),
+        ("DEPLOY", &|client| client.library_deploy(&library).err()),
+        ("PRUNE", &|client| client.library_prune(&[&library]).err()),
+    ];
+    for (what, ask) in asks {
+        let nobody = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let ports = Arc::new(Mutex::new([0, nobody()]));
+        let (its_ports, gone) = (Arc::clone(&ports), [nobody(), nobody()]);
+        let name = library.name().to_owned();
+        let server = Fake::start(move |conn| {
+            let (ports, name) = (Arc::clone(&its_ports), name.clone());
+            converse(conn, |conn, command| {
+                let word = |at: usize| command.get(at).map(|word| word.to_ascii_uppercase());
+                match (word(0).as_deref(), word(1).as_deref()) {
+                    (Some(b"CLUSTER"), Some(b"SLOTS")) => {
+                        conn.write(slots(*ports.lock().unwrap()).as_bytes());
+                    }
+                    (Some(b"FUNCTION"), Some(b"LIST")) => {
+                        // The same, of another version.
+                        let end = if name.ends_with('0') { "1" } else { "0" };
+                        let other = format!("{}{end}", &name[..name.len() - 1]);
+                        let code = "#!lua name=x\nlocal G=function() return redis end ";
+                        let reply = format!(
+                            "*1\r\n*4\r\n$12\r\nlibrary_name\r\n${}\r\n{other}\r\n\
+                             $12\r\nlibrary_code\r\n${}\r\n{code}\r\n",
+                            other.len(),
+                            code.len()
+                        );
+                        conn.write(reply.as_bytes());
+                    }
+                    (Some(b"FUNCTION"), Some(b"LOAD")) => {
+                        *ports.lock().unwrap() = gone;
+                        conn.write(format!("${}\r\n{name}\r\n", name.len()).as_bytes());
+                    }
+                    (Some(b"SCRIPT"), Some(b"FLUSH")) | (Some(b"FUNCTION"), Some(b"DELETE")) => {
+                        *ports.lock().unwrap() = gone;
+                        conn.write(b"+OK\r\n");
+                    }
+                    _ => conn.write(b"+OK\r\n"),
+                }
+                true
+            });
+        });
+        ports.lock().unwrap()[0] = server.port();
+        let url = format!("redis+cluster://127.0.0.1:{}", server.port());
+        let client = Client::open(&url, &options(LONG)).unwrap();
+        let error = ask(&client).unwrap_or_else(|| panic!("{what}: all is well"));
+        assert_ne!(ports.lock().unwrap()[0], server.port(), "{what}: the first has done it");
+        assert!(!error.is_not_executed(), "{what}: {error}");
+    }
 }
 
 #[test]

@@ -233,6 +233,42 @@ fn reauthenticate_logs_in_on_the_connection_that_stands() {
     assert_eq!(connections(&server), before);
 }
 
+/// A connection that was being made by then counts, too.
+#[test]
+fn reauthenticate_tells_of_a_login_that_is_refused_while_a_connection_is_made() {
+    let server = server_with("right");
+    for is_given in [true, false] {
+        let (sender, requests) = mpsc::channel::<CredentialsRequest>();
+        let mut options = options(LONG);
+        options.lazy_connect(true).reconnect_attempts(1);
+        options.credentials_later(move |request| sender.send(request).unwrap());
+        let client = Client::open(&server.url(), &options).unwrap();
+        let mut calls = Vec::new();
+        let call = |what: fn(&Client) -> Result<(), Error>| {
+            let client = client.clone();
+            thread::spawn(move || what(&client))
+        };
+        calls.push(call(|client| client.command(&["PING"]).map(drop)));
+        let first = requests.recv_timeout(SLACK).unwrap();
+        calls.push(call(Client::reauthenticate));
+        // Time for it to begin.
+        thread::sleep(Duration::from_millis(100));
+        let mut request = Some(first);
+        while let Some(asked) = request {
+            match is_given {
+                true => asked.answer(Credentials::new("wrong").username("app")),
+                false => drop(asked),
+            }
+            request = requests.recv_timeout(Duration::from_millis(300)).ok();
+        }
+        for call in calls {
+            let error = call.join().unwrap().expect_err("a refusal");
+            assert_eq!(error.status(), Status::Auth, "{error}");
+            assert!(!error.message().contains("wrong"), "{error}");
+        }
+    }
+}
+
 #[test]
 fn a_client_with_nobody_to_ask_says_so() {
     let server = Server::start();

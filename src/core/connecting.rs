@@ -91,8 +91,9 @@ impl<T: Owner> Engine<T> {
         own: Option<AttemptId>,
         facts: Arc<Facts>,
         deadline: Instant,
-        login: Login,
+        mut login: Login,
     ) -> ConnId {
+        login.fresh_from = self.logins_fresh_from;
         self.last_conn += 1;
         let conn_id = ConnId(self.last_conn);
         let node = self.servers.node_mut(id);
@@ -217,7 +218,7 @@ impl<T: Owner> Engine<T> {
         match (conn.stage, found) {
             (Stage::Asking, _) if conn.login.is_stale(asked) => self.ask_credentials(io, id),
             (Stage::Asking, Ok(given)) => {
-                conn.login.give(given, now);
+                conn.login.give(given, asked, now);
                 self.shake(now, io, id);
             }
             (Stage::Asking, Err(error)) => {
@@ -369,6 +370,9 @@ impl<T: Owner> Engine<T> {
         }
         if let Some(own) = conn.own {
             return self.fail(now, io, own, error);
+        }
+        if error.status() == Status::Auth {
+            self.login_over(io, id, Some(error.clone()), now);
         }
         // It may have been over long ago, with nobody there to see it.
         let at = if error.reason() == Reason::Deadline { conn.deadline.min(now) } else { now };

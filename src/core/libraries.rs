@@ -62,6 +62,23 @@ impl LibraryTask {
         }
     }
 
+    /// Whether it is more than a question.
+    pub(super) fn changes(&self) -> bool {
+        matches!(self, LibraryTask::Load(_) | LibraryTask::Deploy(_) | LibraryTask::Prune(_))
+    }
+
+    /// Whether the primary that answers so has done it, or may have.
+    pub(super) fn may_have_done(&self, answer: &Result<Reply>) -> bool {
+        match (self, answer) {
+            (_, Err(error)) => !error.is_not_executed(),
+            (LibraryTask::Deploy(_), Ok(replies)) => {
+                replies.get(0).is_none_or(|reply| reply.kind() != Kind::Error)
+            }
+            (LibraryTask::Prune(_), Ok(removed)) => removed.root().len() > 0,
+            (_, Ok(_)) => true,
+        }
+    }
+
     /// What a primary's answer says.
     pub(super) fn judge(&self, answer: Result<Reply>) -> Result<Reply> {
         match self {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::interface::{Actions, CallId, ConnId, Owner};
 use super::state::attempt::{Attempt, For, Via};
+use super::state::conn::Stage;
 use super::state::engine::{Body, Engine};
 use super::state::login::{LoginAgain, Step};
 use super::state::servers::{Link, Node};
@@ -42,10 +43,8 @@ impl<T: Owner> Engine<T> {
     pub(super) fn logged_in(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         conn.login.settle();
-        if std::mem::take(&mut conn.login.again) {
-            return self.log_in_again(now, io, id);
-        }
         self.mind_login(io, id);
+        self.end_login(now, io, id, None);
     }
 
     /// Sees to it that the next login is not slept through.
@@ -110,12 +109,15 @@ impl<T: Owner> Engine<T> {
         let given = match found {
             Ok(given) => given,
             Err(_) if conn.login.step == Step::Settled => return,
-            Err(error) => return self.login_failed(now, io, id, error),
+            Err(error) => {
+                conn.login.asked = Some(asked);
+                return self.login_failed(now, io, id, error);
+            }
         };
         conn.login.due = None;
         if !is_in_use {
             conn.login.step = Step::Settled;
-            return self.login_over(io, id, None);
+            return self.login_over(io, id, None, now);
         }
         if given.user() != conn.login.user.as_deref() {
             return self.change_user(now, io, id);
@@ -129,7 +131,7 @@ impl<T: Owner> Engine<T> {
             None if conn.facts.has_hello() => request.say(&[b"AUTH", b"default", password]),
             None => request.say(&[b"AUTH", password]),
         }
-        conn.login.give(given, now);
+        conn.login.give(given, asked, now);
         let times = (now + conn.config.connect_timeout, conn.config.connect_timeout);
         let mut attempt = Attempt::new(For::Login(id), conn.node, Some(request), now, times);
         attempt.via = Via::This(id);
@@ -147,7 +149,7 @@ impl<T: Owner> Engine<T> {
         let server = self.servers.node(conn.node);
         let text = format!("the connection to {} is replaced: the user has changed", server.address);
         io.log(Record::new(EventKind::UserChanged, Some(&server.name), text));
-        self.login_over(io, id, None);
+        self.login_over(io, id, None, now);
         // It is not lost: what is on it goes on, unless the client is closed.
         self.replace(now, io, id);
     }
@@ -179,7 +181,7 @@ impl<T: Owner> Engine<T> {
             // What has become of the connection is told by itself.
             Err(error) => {
                 conn.login.step = Step::Settled;
-                self.login_over(io, id, Some(error));
+                self.login_over(io, id, Some(error), now);
             }
         }
     }
@@ -196,18 +198,30 @@ impl<T: Owner> Engine<T> {
     }
 
     fn end_login(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, error: Option<Error>) {
-        let is_wanted = self.conns.get_mut(&id).is_some_and(|conn| std::mem::take(&mut conn.login.again));
-        if is_wanted {
-            return self.log_in_again(now, io, id);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        if !std::mem::take(&mut conn.login.again) {
+            return self.login_over(io, id, error, now);
         }
-        self.login_over(io, id, error);
+        conn.login.fresh_from = Some(now);
+        let asked = conn.login.asked;
+        self.log_in_again(now, io, id);
+        if let Some(asked) = asked {
+            self.login_over(io, id, error, asked);
+        }
     }
 
-    /// Tells the calls that wait for a connection's login.
-    fn login_over(&mut self, io: &mut dyn Actions<T>, id: ConnId, error: Option<Error>) {
+    /// Tells the calls that wait for a connection's login: those that were made by then.
+    pub(super) fn login_over(
+        &mut self,
+        io: &mut dyn Actions<T>,
+        id: ConnId,
+        error: Option<Error>,
+        until: Instant,
+    ) {
         for at in 0..self.login_calls.len() {
             let call = self.login_calls[at];
             if let Some(Body::LoginAgain(again)) = self.call_mut(call).map(|call| &mut call.body)
+                && again.since <= until
                 && let Some(place) = again.left.iter().position(|left| *left == id)
             {
                 again.left.swap_remove(place);
@@ -230,16 +244,26 @@ impl<T: Owner> Engine<T> {
         conns.sort_unstable();
         conns.retain(|id| self.is_in_use(*id) || self.is_being_made(*id));
         let waits_for_nothing = conns.is_empty();
-        self.set_body(id, Body::LoginAgain(LoginAgain { left: conns.clone(), error: None }));
+        self.set_body(id, Body::LoginAgain(LoginAgain { left: conns.clone(), since: now, error: None }));
         self.login_calls.push(id);
-        for conn_id in conns {
-            let is_up = self.is_in_use(conn_id);
-            let Some(conn) = self.conns.get_mut(&conn_id) else { continue };
-            conn.login.fresh_from = Some(now);
-            match conn.login.step {
-                Step::Settled if is_up => self.log_in_again(now, io, conn_id),
+        self.logins_fresh_from = Some(now);
+        for conn in self.conns.values_mut() {
+            match conn.stage {
+                Stage::Resolving | Stage::Dialing { .. } => conn.login.fresh_from = Some(now),
                 // What it was given may be what is no good any more.
-                _ => conn.login.again = true,
+                Stage::Asking | Stage::Handshaking => conn.login.wish(now),
+                Stage::Up => {}
+            }
+        }
+        for conn_id in conns {
+            let Some(conn) = self.conns.get_mut(&conn_id).filter(|conn| conn.stage == Stage::Up) else {
+                continue;
+            };
+            if conn.login.step == Step::Settled {
+                conn.login.fresh_from = Some(now);
+                self.log_in_again(now, io, conn_id);
+            } else {
+                conn.login.wish(now);
             }
         }
         if let Some(deadline) = self.call(id).map(|call| call.deadline) {

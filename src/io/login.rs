@@ -265,6 +265,88 @@ mod tests {
     }
 
     #[test]
+    fn who_connects_after_that_is_not_given_what_was_asked_for_before() {
+        let server = Server::start(None);
+        let url = format!("redis://127.0.0.1:{}", server.port);
+        let admin = Client::open(&url, &Options::default()).unwrap();
+        let set =
+            |rule: &str| admin.command(("ACL", "SETUSER", "app", "on", "resetpass", rule, "+@all", "~*"));
+        set(">old").unwrap();
+        let password = Arc::new(Mutex::new("old"));
+        let (asked, is_asked) = mpsc::channel();
+        let (goes_on, go_on) = mpsc::channel();
+        let (its_password, go_on) = (Arc::clone(&password), Mutex::new(go_on));
+        let mut options = Options::default();
+        options.call_timeout(LONG).unwrap().connect_timeout(LONG).unwrap().lazy_connect(true);
+        options.credentials(move |_| {
+            let known = *its_password.lock();
+            asked.send(()).unwrap();
+            go_on.lock().recv().unwrap();
+            Ok::<_, Error>(Credentials::new(known).username("app"))
+        });
+        let client = Client::open(&url, &options).unwrap();
+        std::thread::scope(|scope| {
+            let pop = scope.spawn(|| client.command(("BLPOP", "list", "0")));
+            is_asked.recv_timeout(LONG).unwrap();
+            *password.lock() = "new";
+            set(">new").unwrap();
+            assert_eq!(client.reauthenticate(), Ok(()));
+            let ping = scope.spawn(|| client.command("PING").map(drop));
+            wait_until("it asks", || waiting(&client) == 2);
+            (0..3).for_each(|_| goes_on.send(()).unwrap());
+            let outcome = ping.join().unwrap();
+            client.close();
+            drop(pop.join().unwrap());
+            assert_eq!(outcome, Ok(()));
+        });
+    }
+
+    /// Each question is overtaken by another call that has all connections log in again.
+    #[test]
+    fn logins_end_however_often_they_are_asked_for_anew() {
+        for is_lazy in [false, true] {
+            let server = Server::start(None);
+            let url = format!("redis://127.0.0.1:{}", server.port);
+            let (asked, is_asked) = mpsc::channel();
+            let (goes_on, go_on) = mpsc::channel();
+            let go_on = Mutex::new(go_on);
+            let mut options = Options::default();
+            options.call_timeout(LONG).unwrap().connect_timeout(LONG).unwrap().lazy_connect(true);
+            options.credentials(move |_| {
+                asked.send(()).unwrap();
+                let _ = go_on.lock().recv();
+                Ok::<_, Error>(Credentials::new("").username("default"))
+            });
+            let client = Client::open(&url, &options).unwrap();
+            if !is_lazy {
+                goes_on.send(()).unwrap();
+                client.command("PING").unwrap();
+                is_asked.recv_timeout(LONG).unwrap();
+            }
+            std::thread::scope(|scope| {
+                let first = scope.spawn(|| match is_lazy {
+                    true => client.command("PING").map(drop),
+                    false => client.reauthenticate(),
+                });
+                let mut questions = 0;
+                while !first.is_finished() && questions < 10 {
+                    if is_asked.recv_timeout(Duration::from_millis(100)).is_err() {
+                        continue;
+                    }
+                    questions += 1;
+                    let calls = client.io().core.lock().engine.held().calls;
+                    scope.spawn(|| client.reauthenticate());
+                    wait_until("the call", || client.io().core.lock().engine.held().calls > calls);
+                    goes_on.send(()).unwrap();
+                }
+                drop(goes_on);
+                first.join().unwrap().unwrap();
+                assert!(questions < 5, "{questions} questions, is_lazy: {is_lazy}");
+            });
+        }
+    }
+
+    #[test]
     fn an_answer_is_for_the_connection_of_an_engine_that_has_taken_anothers_place() {
         let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (asked, is_asked) = mpsc::channel();

@@ -68,6 +68,8 @@ pub(crate) struct Engine<T> {
     pub(in crate::core) tried: VecDeque<(For, Tried)>,
     /// Calls that have connections log in again.
     pub(in crate::core) login_calls: Vec<CallId>,
+    /// When the last of them came.
+    pub(in crate::core) logins_fresh_from: Option<Instant>,
     /// One of them may wait for nothing any more.
     pub(in crate::core) are_login_calls_due: bool,
     /// Calls that have what they waited for.
@@ -140,6 +142,7 @@ impl<T: Owner> Engine<T> {
             timers: Timers::default(),
             tried: VecDeque::new(),
             login_calls: Vec::new(),
+            logins_fresh_from: None,
             are_login_calls_due: false,
             ready: VecDeque::new(),
             pool,

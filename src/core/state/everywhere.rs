@@ -75,13 +75,19 @@ impl Everywhere {
     pub(in crate::core) fn may_have_done(&self, answer: &Result<Reply>) -> bool {
         match self.work {
             Work::Send(_) => may_have_run(answer),
+            Work::Administer(Task::Library(ref task)) => task.may_have_done(answer),
             Work::Administer(_) => answer.as_ref().err().is_none_or(Error::is_indeterminate),
         }
     }
 
     /// Whether something may have been changed somewhere, be it on a server that is no primary any more.
     pub(in crate::core) fn may_have_changed(&self) -> bool {
-        self.was_sent && matches!(self.work, Work::Administer(Task::Load(_) | Task::Flush(_)))
+        let changes = match &self.work {
+            Work::Administer(Task::Load(_) | Task::Flush(_)) => true,
+            Work::Administer(Task::Library(task)) => task.changes(),
+            Work::Administer(_) | Work::Send(_) => false,
+        };
+        self.was_sent && changes
     }
 
     /// Whether another round could have a command run once more, by the server that has taken the place of one that

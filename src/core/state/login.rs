@@ -28,6 +28,8 @@ pub(in crate::core) struct Login {
     pub(in crate::core) again: bool,
     /// What was asked for before this time may be no good any more.
     pub(in crate::core) fresh_from: Option<Instant>,
+    /// When it was asked for what was given last.
+    pub(in crate::core) asked: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,18 +48,27 @@ impl Login {
         self.fresh_from.is_some_and(|from| asked < from)
     }
 
+    /// Has what is asked for from now on follow the login that is under way. Where that was to be given nothing older
+    /// before, it stays so: who comes again and again would put its end off for ever.
+    pub(in crate::core) fn wish(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.again, true) {
+            self.fresh_from = Some(now);
+        }
+    }
+
     /// What the handshake says.
     pub(in crate::core) fn given(&self) -> Option<Arc<Credentials>> {
         self.given.as_ref().map(|(given, _)| Arc::clone(given))
     }
 
-    pub(in crate::core) fn give(&mut self, given: Arc<Credentials>, now: Instant) {
+    pub(in crate::core) fn give(&mut self, given: Arc<Credentials>, asked: Instant, now: Instant) {
         self.given = Some((given, now));
+        self.asked = Some(asked);
     }
 
     /// The same for another try of the same connection.
     pub(in crate::core) fn for_reopening(self) -> Self {
-        if self.again { Login { fresh_from: self.fresh_from, ..Login::default() } } else { self }
+        if self.again { Login::default() } else { self }
     }
 
     /// How long what was given is good for, where that is known.
@@ -97,5 +108,7 @@ impl Login {
 pub(in crate::core) struct LoginAgain {
     /// Those that have not yet.
     pub(in crate::core) left: Vec<ConnId>,
+    /// What was asked for from then on will do.
+    pub(in crate::core) since: Instant,
     pub(in crate::core) error: Option<Error>,
 }
