@@ -74,7 +74,7 @@ impl LibraryTask {
             (LibraryTask::Deploy(_), Ok(replies)) => {
                 replies.get(0).is_none_or(|reply| reply.kind() != Kind::Error)
             }
-            (LibraryTask::Prune(_), Ok(removed)) => removed.root().len() > 0,
+            (LibraryTask::Prune(_), Ok(removed)) => !removed.root().is_empty(),
             (_, Ok(_)) => true,
         }
     }
