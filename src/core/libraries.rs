@@ -70,7 +70,7 @@ impl LibraryTask {
     /// Whether the primary that answers so has done it, or may have.
     pub(super) fn may_have_done(&self, answer: &Result<Reply>) -> bool {
         match (self, answer) {
-            (_, Err(error)) => !error.is_not_executed(),
+            (_, Err(error)) => error.is_indeterminate(),
             (LibraryTask::Deploy(_), Ok(replies)) => {
                 replies.get(0).is_none_or(|reply| reply.kind() != Kind::Error)
             }
