@@ -420,7 +420,7 @@ impl Servers {
         self.sent_away.insert((node, slot), (claim, now));
     }
 
-    /// Whether slots have changed hands a moment ago, by the maps that servers have given: what redirections say of that
+    /// Whether slots have changed hands a moment ago, by the maps that servers gave: what redirections say of that
     /// a script may have made up.
     pub(in crate::core) fn have_slots_moved(&self, now: Instant) -> bool {
         is_recent(self.slots_moved, now)
