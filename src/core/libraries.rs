@@ -67,15 +67,12 @@ impl LibraryTask {
         matches!(self, LibraryTask::Load(_) | LibraryTask::Deploy(_) | LibraryTask::Prune(_))
     }
 
-    /// Whether the primary that answers so has done it, or may have.
-    pub(super) fn may_have_done(&self, answer: &Result<Reply>) -> bool {
-        match (self, answer) {
-            (_, Err(error)) => error.is_indeterminate(),
-            (LibraryTask::Deploy(_), Ok(replies)) => {
-                replies.get(0).is_none_or(|reply| reply.kind() != Kind::Error)
-            }
-            (LibraryTask::Prune(_), Ok(removed)) => !removed.root().is_empty(),
-            (_, Ok(_)) => true,
+    /// Whether a primary's answer says that there was nothing to do, or that it has refused to.
+    pub(super) fn left_alone(&self, answer: &Reply) -> bool {
+        match self {
+            LibraryTask::Deploy(_) => answer.get(0).is_some_and(|reply| reply.kind() == Kind::Error),
+            LibraryTask::Prune(_) => answer.root().is_empty(),
+            LibraryTask::Load(_) | LibraryTask::Check(_) | LibraryTask::List => false,
         }
     }
 

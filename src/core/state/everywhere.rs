@@ -73,10 +73,11 @@ impl Everywhere {
 
     /// Whether the server that answers so has done it, or may have. One that refuses script administration has not.
     pub(in crate::core) fn may_have_done(&self, answer: &Result<Reply>) -> bool {
-        match self.work {
-            Work::Send(_) => may_have_run(answer),
-            Work::Administer(Task::Library(ref task)) => task.may_have_done(answer),
-            Work::Administer(_) => answer.as_ref().err().is_none_or(Error::is_indeterminate),
+        match (&self.work, answer) {
+            (Work::Send(_), answer) => may_have_run(answer),
+            (Work::Administer(_), Err(error)) => error.is_indeterminate(),
+            (Work::Administer(Task::Library(task)), Ok(reply)) => !task.left_alone(reply),
+            (Work::Administer(_), Ok(_)) => true,
         }
     }
 
