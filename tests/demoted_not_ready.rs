@@ -91,15 +91,22 @@ fn without_a_primary() {
     }
 }
 
-#[test]
-fn while_it_loads() {
-    let old = Server::builder()
+/// A server that has much to load, and answers meanwhile.
+fn slow_to_load() -> Server {
+    let server = Server::builder()
         .arg("enable-debug-command", "yes")
         .arg("loading-process-events-interval-bytes", "1024")
         .start();
+    let fill = "for i = 1, 60000 do redis.call('SET', i, string.rep('x', 100)) end";
+    Raw::connect(&server).ok(&["EVAL", fill, "0"]);
+    server
+}
+
+#[test]
+fn while_it_loads() {
+    let old = slow_to_load();
     let mut raw = Raw::connect(&old);
     raw.ok(&["SET", "who", "old"]);
-    raw.ok(&["EVAL", "for i = 1, 60000 do redis.call('SET', i, string.rep('x', 100)) end", "0"]);
     thread::scope(|scope| {
         are_led_on(Binary::Default, &old, "LOADING", || {
             raw.ok(&["REPLICAOF", "127.0.0.1", "1"]);
@@ -138,12 +145,8 @@ fn many_calls_at_a_time_are_led_on_from_each_of_their_connections() {
 /// It loads anew what it had loaded before, on connections that stand: no script that happens once can have said so.
 #[test]
 fn what_happens_once_waits_for_a_primary_that_loads_again() {
-    let server = Server::builder()
-        .arg("enable-debug-command", "yes")
-        .arg("loading-process-events-interval-bytes", "1024")
-        .start();
+    let server = slow_to_load();
     let mut raw = Raw::connect(&server);
-    raw.ok(&["EVAL", "for i = 1, 60000 do redis.call('SET', i, string.rep('x', 100)) end", "0"]);
     let client = client(&server);
     let script = Script::new("return redis.call('INCR', KEYS[1])").once(&Once::default()).unwrap();
     assert_eq!(script.key("n").call(&client), Ok(1));

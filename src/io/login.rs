@@ -227,37 +227,73 @@ mod tests {
         client.io().logins.asked.lock().values().map(|it| it.0.lock().conns.len()).sum()
     }
 
+    /// A server, and its user `app` whose password a callback knows; that waits each time until it may go on.
+    struct Guarded {
+        server: Server,
+        admin: Client,
+        password: Arc<Mutex<&'static str>>,
+        options: Options,
+        is_asked: mpsc::Receiver<()>,
+        goes_on: mpsc::Sender<()>,
+    }
+
+    impl Guarded {
+        fn start() -> Guarded {
+            let server = Server::start(None);
+            let admin = Client::open(&url(&server), &Options::default()).unwrap();
+            let password = Arc::new(Mutex::new(""));
+            let (asked, is_asked) = mpsc::channel();
+            let (goes_on, go_on) = mpsc::channel();
+            let (its_password, go_on) = (Arc::clone(&password), Mutex::new(go_on));
+            let mut options = Options::default();
+            options.call_timeout(LONG).unwrap().connect_timeout(LONG).unwrap();
+            options.credentials(move |_| {
+                let known = *its_password.lock();
+                asked.send(()).unwrap();
+                go_on.lock().recv().unwrap();
+                Ok::<_, Error>(Credentials::new(known).username("app"))
+            });
+            let guarded = Guarded { server, admin, password, options, is_asked, goes_on };
+            guarded.rotate("old");
+            guarded
+        }
+
+        fn open(&self) -> Client {
+            Client::open(&url(&self.server), &self.options).unwrap()
+        }
+
+        fn rotate(&self, password: &'static str) {
+            *self.password.lock() = password;
+            let rule = format!(">{password}");
+            self.admin.command(("ACL", "SETUSER", "app", "on", "resetpass", &rule, "+@all", "~*")).unwrap();
+        }
+
+        fn wait_until_asked(&self) {
+            self.is_asked.recv_timeout(LONG).unwrap();
+        }
+
+        fn go_on(&self, times: usize) {
+            (0..times).for_each(|_| self.goes_on.send(()).unwrap());
+        }
+    }
+
+    fn url(server: &Server) -> String {
+        format!("redis://127.0.0.1:{}", server.port)
+    }
+
     #[test]
     fn who_logs_in_again_is_not_given_what_was_asked_for_before() {
-        let server = Server::start(None);
-        let url = format!("redis://127.0.0.1:{}", server.port);
-        let admin = Client::open(&url, &Options::default()).unwrap();
-        let set =
-            |rule: &str| admin.command(("ACL", "SETUSER", "app", "on", "resetpass", rule, "+@all", "~*"));
-        set(">old").unwrap();
-        let password = Arc::new(Mutex::new("old"));
-        let (asked, is_asked) = mpsc::channel();
-        let (goes_on, go_on) = mpsc::channel();
-        let (its_password, go_on) = (Arc::clone(&password), Mutex::new(go_on));
-        let mut options = Options::default();
-        options.call_timeout(LONG).unwrap().connect_timeout(LONG).unwrap();
-        options.credentials(move |_| {
-            let known = *its_password.lock();
-            asked.send(()).unwrap();
-            go_on.lock().recv().unwrap();
-            Ok::<_, Error>(Credentials::new(known).username("app"))
-        });
-        goes_on.send(()).unwrap();
-        let client = Client::open(&url, &options).unwrap();
-        is_asked.recv_timeout(LONG).unwrap();
+        let guarded = Guarded::start();
+        guarded.go_on(1);
+        let client = guarded.open();
+        guarded.wait_until_asked();
         std::thread::scope(|scope| {
             let pop = scope.spawn(|| client.command(("BLPOP", "list", "0")));
-            is_asked.recv_timeout(LONG).unwrap();
-            *password.lock() = "new";
-            set(">new").unwrap();
+            guarded.wait_until_asked();
+            guarded.rotate("new");
             let again = scope.spawn(|| client.reauthenticate());
             wait_until("it asks", || waiting(&client) == 2);
-            (0..3).for_each(|_| goes_on.send(()).unwrap());
+            guarded.go_on(3);
             assert_eq!(again.join().unwrap(), Ok(()));
             client.close();
             assert!(pop.join().unwrap().is_err());
@@ -266,34 +302,17 @@ mod tests {
 
     #[test]
     fn who_connects_after_that_is_not_given_what_was_asked_for_before() {
-        let server = Server::start(None);
-        let url = format!("redis://127.0.0.1:{}", server.port);
-        let admin = Client::open(&url, &Options::default()).unwrap();
-        let set =
-            |rule: &str| admin.command(("ACL", "SETUSER", "app", "on", "resetpass", rule, "+@all", "~*"));
-        set(">old").unwrap();
-        let password = Arc::new(Mutex::new("old"));
-        let (asked, is_asked) = mpsc::channel();
-        let (goes_on, go_on) = mpsc::channel();
-        let (its_password, go_on) = (Arc::clone(&password), Mutex::new(go_on));
-        let mut options = Options::default();
-        options.call_timeout(LONG).unwrap().connect_timeout(LONG).unwrap().lazy_connect(true);
-        options.credentials(move |_| {
-            let known = *its_password.lock();
-            asked.send(()).unwrap();
-            go_on.lock().recv().unwrap();
-            Ok::<_, Error>(Credentials::new(known).username("app"))
-        });
-        let client = Client::open(&url, &options).unwrap();
+        let mut guarded = Guarded::start();
+        guarded.options.lazy_connect(true);
+        let client = guarded.open();
         std::thread::scope(|scope| {
             let pop = scope.spawn(|| client.command(("BLPOP", "list", "0")));
-            is_asked.recv_timeout(LONG).unwrap();
-            *password.lock() = "new";
-            set(">new").unwrap();
+            guarded.wait_until_asked();
+            guarded.rotate("new");
             assert_eq!(client.reauthenticate(), Ok(()));
             let ping = scope.spawn(|| client.command("PING").map(drop));
             wait_until("it asks", || waiting(&client) == 2);
-            (0..3).for_each(|_| goes_on.send(()).unwrap());
+            guarded.go_on(3);
             let outcome = ping.join().unwrap();
             client.close();
             drop(pop.join().unwrap());
@@ -306,7 +325,6 @@ mod tests {
     fn logins_end_however_often_they_are_asked_for_anew() {
         for is_lazy in [false, true] {
             let server = Server::start(None);
-            let url = format!("redis://127.0.0.1:{}", server.port);
             let (asked, is_asked) = mpsc::channel();
             let (goes_on, go_on) = mpsc::channel();
             let go_on = Mutex::new(go_on);
@@ -317,7 +335,7 @@ mod tests {
                 let _ = go_on.lock().recv();
                 Ok::<_, Error>(Credentials::new("").username("default"))
             });
-            let client = Client::open(&url, &options).unwrap();
+            let client = Client::open(&url(&server), &options).unwrap();
             if !is_lazy {
                 goes_on.send(()).unwrap();
                 client.command("PING").unwrap();

@@ -195,7 +195,7 @@ test("who logs in again is not given what the function was asked for before", as
     go = new Promise((resolve) => (open = resolve));
     const pop = client.command("BLPOP", "list", "0");
     await until("it is asked", () => asked === 2);
-    [password] = ["new"];
+    password = "new";
     await setPassword("new");
     const again = client.reauthenticate();
     await client.command("PING");
