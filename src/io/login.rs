@@ -204,6 +204,7 @@ fn keep(io: &Weak<Io>, alarms: &Alarms) {
 mod tests {
     use std::io::Read;
     use std::net::{Ipv4Addr, TcpListener};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -341,6 +342,7 @@ mod tests {
                 client.command("PING").unwrap();
                 is_asked.recv_timeout(LONG).unwrap();
             }
+            let ended = AtomicUsize::new(0);
             std::thread::scope(|scope| {
                 let first = scope.spawn(|| match is_lazy {
                     true => client.command("PING").map(drop),
@@ -352,9 +354,14 @@ mod tests {
                         continue;
                     }
                     questions += 1;
-                    let calls = client.io().core.lock().engine.held().calls;
-                    scope.spawn(|| client.reauthenticate());
-                    wait_until("the call", || client.io().core.lock().engine.held().calls > calls);
+                    scope.spawn(|| {
+                        let _ = client.reauthenticate();
+                        ended.fetch_add(1, Ordering::SeqCst);
+                    });
+                    wait_until("the call", || {
+                        let ended = ended.load(Ordering::SeqCst) + usize::from(first.is_finished());
+                        ended + client.io().core.lock().engine.held().calls > questions
+                    });
                     goes_on.send(()).unwrap();
                 }
                 drop(goes_on);
