@@ -118,87 +118,57 @@
 #![deny(unsafe_code)]
 #![deny(missing_docs)]
 
-mod admin;
-mod args;
-mod client;
-mod command;
+mod api;
+mod base;
 mod config;
 mod core;
-mod credentials;
-mod defect;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
-mod figures;
-mod from_reply;
-mod function;
-mod future;
 #[cfg(feature = "fuzz-internals")]
 #[doc(hidden)]
 pub mod fuzzing;
-mod index;
 mod io;
-mod keys;
-mod kill;
-mod library;
-mod library_admin;
-mod log;
-mod meter;
+mod metrics;
 #[cfg(all(test, rs_script_models))]
 mod models;
 mod net;
-mod once;
-mod packed;
-mod pipeline;
-mod purpose;
 mod queue;
 mod request;
 mod resp;
-mod route;
-mod script;
-mod script_call;
-mod secret;
 mod session;
-mod sha;
-mod signal;
 #[cfg(any(test, feature = "fuzz-internals"))]
 #[cfg_attr(not(test), allow(dead_code))]
 mod simulation;
-mod slots;
-mod stats;
-mod submit;
-mod threads;
-mod times;
-mod token;
 
-pub use args::{Args, ToArgs};
-pub use client::Client;
+pub use api::args::{Args, ToArgs};
+pub use api::client::Client;
+#[doc(hidden)]
+pub use api::from_reply::Fields;
+pub use api::from_reply::FromReply;
+pub use api::future::{CallFuture, OpenFuture};
+pub use api::kill::Killed;
+pub use api::pipeline::Pipeline;
+pub use api::script_call::ScriptCall;
+pub use base::credentials::{Credentials, CredentialsRequest};
+pub use base::log::{Event, EventKind, LogLevel};
+pub use base::sha::Sha;
 pub use config::{Options, Protocol};
 pub use core::FlushMode;
-pub use credentials::{Credentials, CredentialsRequest};
 pub use error::{Error, Reason, Result, Status};
-pub use figures::{Histogram, ScriptStats};
-#[doc(hidden)]
-pub use from_reply::Fields;
-pub use from_reply::FromReply;
-pub use future::{CallFuture, OpenFuture};
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub use io::bench::Routes;
-pub use kill::Killed;
-pub use library::Library;
-pub use log::{Event, EventKind, LogLevel};
-pub use meter::{CallEvent, CallKind};
+pub use io::stats::Stats;
+pub use metrics::figures::{Histogram, ScriptStats};
+pub use metrics::meter::{CallEvent, CallKind};
 pub use net::address::Address;
-pub use once::Once;
-pub use pipeline::Pipeline;
 pub use queue::{Completion, Queue};
+pub use request::library::Library;
+pub use request::once::Once;
+pub use request::route::{ReadFrom, Route};
+pub use request::script::Script;
 pub use resp::{Elements, Kind, Reply, ReplyRef};
-pub use route::{ReadFrom, Route};
-pub use script::Script;
-pub use script_call::ScriptCall;
 #[cfg(feature = "bench-internals")]
 #[doc(hidden)]
 pub use session::bench::Codec;
-pub use sha::Sha;
-pub use stats::Stats;

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use support::raw::{Raw, Value};
 use support::server::{Binary, Server, all_versions};
 
-/// A line of the file that the unit tests of src/keys.rs read as well; its head explains it.
+/// A line of the file that the unit tests of src/request/keys.rs read as well; its head explains it.
 struct Sample {
     line: &'static str,
     outcome: &'static str,
@@ -38,7 +38,7 @@ impl Sample {
 }
 
 fn samples() -> impl Iterator<Item = Sample> {
-    let lines = include_str!("../src/keys.samples").lines();
+    let lines = include_str!("../src/request/keys.samples").lines();
     lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(Sample::parse)
 }
 
@@ -104,7 +104,7 @@ fn every_command_of_every_server_has_a_sample() {
             commands.iter().map(|command| &*command.name).filter(|name| !known.contains(*name)).collect();
         assert!(
             missing.is_empty(),
-            "{binary:?} has commands without a sample in src/keys.samples: {missing:?}"
+            "{binary:?} has commands without a sample in src/request/keys.samples: {missing:?}"
         );
     });
 }

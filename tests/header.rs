@@ -70,9 +70,13 @@ fn the_header_is_fresh() {
 #[test]
 fn a_changed_export_makes_the_header_stale() {
     let copy = std::env::temp_dir().join(format!("rs_script-header-{}", std::process::id()));
-    for folder in ["src/ffi", "include"] {
+    for folder in ["src/ffi", "src/ffi/sys", "include"] {
         fs::create_dir_all(copy.join(folder)).expect("a folder");
-        for file in fs::read_dir(root().join(folder)).expect("the folder").flatten() {
+        for file in fs::read_dir(root().join(folder))
+            .expect("the folder")
+            .flatten()
+            .filter(|file| file.path().is_file())
+        {
             fs::copy(file.path(), copy.join(folder).join(file.file_name())).expect("copy");
         }
     }

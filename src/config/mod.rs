@@ -14,15 +14,15 @@ use options::invalid;
 pub use options::{Options, Protocol};
 pub(crate) use url::Servers;
 
-use crate::credentials::Provider;
+use crate::base::credentials::Provider;
+use crate::base::log::Log;
+use crate::base::secret::Secret;
 use crate::error::Result;
-use crate::log::Log;
-use crate::meter::Meter;
+use crate::metrics::meter::Meter;
 use crate::net::address::Address;
 use crate::net::tls::Tls;
+use crate::request::route::ReadFrom;
 use crate::resp::Limits;
-use crate::route::ReadFrom;
-use crate::secret::Secret;
 
 /// Longer than packets are lost for in passing, and servers stop for on their own account, as a rule.
 const DEFAULT_SILENCE_TIMEOUT: Duration = Duration::from_millis(500);

@@ -13,10 +13,10 @@ use percent_encoding::percent_decode_str;
 use url::{Host, form_urlencoded};
 
 use super::options::Protocol;
+use crate::base::secret::Secret;
+use crate::base::times::LONGEST_WAIT;
 use crate::error::{Error, Result, Status};
 use crate::net::address::Address;
-use crate::secret::Secret;
-use crate::times::LONGEST_WAIT;
 
 const DEFAULT_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;

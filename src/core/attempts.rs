@@ -11,9 +11,9 @@ use super::state::engine::Engine;
 use super::state::history::Whence;
 use super::state::servers::Link;
 use super::state::timers::{FEW, Timer};
+use crate::base::purpose::Purpose;
 use crate::error::{Error, Reason, Result, Status};
-use crate::meter::Spent;
-use crate::purpose::Purpose;
+use crate::metrics::meter::Spent;
 use crate::request::Request;
 use crate::resp::Payload;
 

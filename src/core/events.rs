@@ -17,15 +17,15 @@ use super::state::refresh::MapWait;
 use super::state::servers::Link;
 use super::state::single::Single;
 use super::state::timers::Timer;
+use crate::base::index::hash_of;
+use crate::base::log::{EventKind, Record};
+use crate::base::purpose::Purpose;
 use crate::error::{Error, Result, Status};
-use crate::figures;
-use crate::index::hash_of;
-use crate::log::{EventKind, Record};
-use crate::meter::Spent;
-use crate::purpose::Purpose;
+use crate::metrics::figures;
+use crate::metrics::meter::Spent;
+use crate::request::slots::NO_SLOT;
 use crate::request::{Request, Shape};
 use crate::resp::Reply;
-use crate::slots::NO_SLOT;
 
 impl<T: Owner> Engine<T> {
     /// Takes a call on.

@@ -10,9 +10,9 @@ use super::state::engine::{Body, Engine};
 use super::state::everywhere::{Dialogue, Everywhere, Part, Stage, Work, may_have_run};
 use super::state::refresh::MapWait;
 use super::state::room::{self, Again};
+use crate::base::purpose::Purpose;
 use crate::error::{Error, Result, Status};
-use crate::library::Library;
-use crate::purpose::Purpose;
+use crate::request::library::Library;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, ReplyRef};
 

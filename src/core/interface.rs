@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::libraries::LibraryTask;
+use crate::base::log::Record;
+use crate::base::purpose::Purpose;
 use crate::error::{Error, Result};
-use crate::log::Record;
-use crate::meter::Spent;
+use crate::metrics::meter::Spent;
 use crate::net::address::Address;
-use crate::purpose::Purpose;
 use crate::request::Request;
+use crate::request::route::ReadFrom;
+use crate::request::script::Script;
 use crate::resp::{Payload, Reply};
-use crate::route::ReadFrom;
-use crate::script::Script;
 use crate::session::Facts;
 
 /// A server that the client knows. Never used again for another one.

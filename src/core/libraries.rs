@@ -1,10 +1,10 @@
 //! Library administration: what is asked of each primary, and what its answer says.
 
 use crate::error::{Error, Result, Status};
-use crate::library::{Library, is_version_of};
+use crate::request::library::{Library, is_version_of};
+use crate::request::script::Script;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, Payload, Reply, ReplyRef};
-use crate::script::Script;
 use crate::session::verdict::{self, LibraryVerdict};
 
 /// What every primary is to do with a library. The reply is a map from each one's address to what it said.

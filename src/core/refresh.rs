@@ -15,11 +15,11 @@ use super::state::servers::{Link, Place};
 use super::state::single::Mode;
 use super::state::slot_map::{Found, FoundShard, SlotMap};
 use super::state::timers::{FEW, Timer};
+use crate::base::log::{EventKind, Record};
+use crate::base::purpose::Purpose;
 use crate::config::{Config, Servers as Named};
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::{EventKind, Record};
 use crate::net::address::Address;
-use crate::purpose::Purpose;
 use crate::resp::Reply;
 
 /// Looks begin no oftener than this.

@@ -6,8 +6,8 @@ use super::interface::{Actions, CallId, Owner};
 use super::state::attempt::For;
 use super::state::engine::{Body, Engine};
 use super::state::sharing::Shares;
+use crate::base::purpose::Purpose;
 use crate::error::{Error, Status};
-use crate::purpose::Purpose;
 use crate::request::Request;
 
 impl<T: Owner> Engine<T> {

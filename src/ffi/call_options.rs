@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::options::{LONGEST_MS, RS_READ_FROM_DEFAULT, read_from_of};
 use super::{bytes, invalid};
-use crate::client::{Client, Overrides};
+use crate::api::client::{Client, Overrides};
 use crate::error::{Error, Result};
-use crate::once::Once;
+use crate::ffi::sys::memory::copied;
 use crate::request::Flags;
-use crate::route::{self, Route};
-use crate::script::Script;
+use crate::request::once::Once;
+use crate::request::route::{self, Route};
+use crate::request::script::Script;
 
 /// The call only reads: a replica may run it, where read_from says so, and it is sent again when its reply was lost
 /// with the connection.
@@ -381,7 +382,7 @@ fn of_options((field, why): (&str, String)) -> Error {
 /// `options` is NULL or points to as many bytes as its first field says, and `name` and `token_prefix` to as many as
 /// their lengths say.
 pub(super) unsafe fn script_of(lua: &[u8], options: *const rs_script_options) -> Result<Script> {
-    let script = Script::new(super::copied(lua)?);
+    let script = Script::new(copied(lua)?);
     if options.is_null() {
         return Ok(script);
     }

@@ -7,10 +7,10 @@ use super::error::rs_error;
 use super::options::rs_options;
 use super::reply::{self, rs_reply};
 use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status, text};
-use crate::client::Client;
+use crate::api::client::Client;
+use crate::base::threads::{self, Place};
 use crate::config::Options;
 use crate::request::Flags;
-use crate::threads::{self, Place};
 
 /// A connection to a server that any number of threads may share; their calls travel together. Caller frees with
 /// rs_client_free.

@@ -4,12 +4,12 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
-use super::cancel::Held;
 use super::client::rs_client;
 use super::error::rs_error;
 use super::options::{Context, LONGEST_MS, rs_free_fn, rs_options, set};
+use super::sys::cancel::Held;
 use super::{bytes, guard_held, guard_value, handle, invalid, rs_status, text};
-use crate::credentials::{Credentials, CredentialsRequest};
+use crate::base::credentials::{Credentials, CredentialsRequest};
 use crate::error::Result;
 
 /// The authorities to trust instead of the system's, in PEM form: `len` bytes; copied. In place of

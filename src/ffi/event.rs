@@ -3,7 +3,7 @@
 use std::ffi::{c_char, c_void};
 
 use super::{RS_OK, rs_status};
-use crate::log::Event;
+use crate::base::log::Event;
 
 /// The first connection to a server was made.
 pub const RS_EVENT_CONNECTED: i32 = 1;
@@ -84,7 +84,7 @@ impl rs_event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::EventKind;
+    use crate::base::log::EventKind;
 
     #[test]
     fn the_numbers_are_those_of_the_safe_side_and_the_layout_is_fixed() {

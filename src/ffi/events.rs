@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use std::ffi::c_char;
 use std::sync::Arc;
 
-use super::cancel::Held;
 use super::credentials::rs_credentials_request;
-use super::lock::Mutex;
-use super::memory::Memory;
 use super::options::rs_options;
 use super::queue::{number, rs_queue};
+use super::sys::cancel::Held;
+use super::sys::lock::Mutex;
+use super::sys::memory::Memory;
 use super::{Out, free, guard, guard_held, handle, invalid, rs_status};
+use crate::base::log;
 use crate::ffi::error::rs_error;
-use crate::log;
 use crate::queue::Queue;
 
 /// Events that clients have had, and credentials that they wait for, which nobody has fetched yet. Caller frees with

@@ -3,14 +3,14 @@
 use std::ffi::{c_char, c_void};
 use std::mem::offset_of;
 
-use super::cancel::Held;
 use super::client::rs_client;
 use super::error::rs_error;
 use super::options::{Context, rs_free_fn, rs_options, set};
 use super::reply::rs_reply;
+use super::sys::cancel::Held;
 use super::{Out, RS_OK, guard_held, handle, rs_status};
-use crate::meter::CallEvent;
-use crate::script::Script;
+use crate::metrics::meter::CallEvent;
+use crate::request::script::Script;
 
 /// A command.
 pub const RS_CALL_KIND_COMMAND: i32 = 1;
@@ -234,7 +234,7 @@ pub unsafe extern "C" fn rs_client_script_stats(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::CallKind;
+    use crate::metrics::meter::CallKind;
 
     #[test]
     fn the_numbers_are_those_of_the_safe_side() {

@@ -9,10 +9,10 @@ use super::error::rs_error;
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
 use super::{Out, bytes, free, guard_held, guard_value, handle, invalid, rs_status};
-use crate::client::{Client, WeakClient};
+use crate::api::client::{Client, WeakClient};
 use crate::error::Result;
-use crate::library::Library;
-use crate::once::Once;
+use crate::request::library::Library;
+use crate::request::once::Once;
 use crate::resp::Reply;
 
 /// The library has the names that are written in it, which others may call and replace. It is loaded where it

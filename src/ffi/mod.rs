@@ -6,39 +6,33 @@
 
 pub mod admin;
 pub mod call_options;
-pub(crate) mod cancel;
 pub mod client;
 pub mod credentials;
 pub mod error;
 pub mod event;
 pub mod events;
 pub mod figures;
-pub(crate) mod fork;
 pub mod functions;
-pub(crate) mod library;
-pub(crate) mod lock;
-pub(crate) mod memory;
 pub mod options;
 pub mod packed;
 pub mod pipeline;
 pub mod queue;
-pub(crate) mod readiness;
 pub mod reply;
 pub mod script;
-pub(crate) mod signals;
 pub mod stats;
+pub(crate) mod sys;
 pub mod version;
 
 use std::ffi::{CStr, c_char};
 
-use crate::defect::contain;
+use crate::base::defect::contain;
 use crate::error::{Error, Result, Status};
 
 use smallvec::SmallVec;
 
 use crate::resp::encode::{Arguments, Buffer};
-use cancel::Held;
 use error::rs_error;
+use sys::cancel::Held;
 
 /// `RS_OK` or one of the `RS_ERR_` numbers.
 pub type rs_status = i32;
@@ -145,16 +139,6 @@ fn check_length(len: usize, name: &str) -> Result<()> {
         return Err(invalid(name, "has a length that no memory can have"));
     }
     Ok(())
-}
-
-/// A copy of a caller's bytes, however many they are.
-pub(crate) fn copied(bytes: &[u8]) -> Result<Vec<u8>> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(bytes.len()).map_err(|_| {
-        Error::new(Status::NoMemory, format!("there is no memory for a copy of {} bytes", bytes.len()))
-    })?;
-    copy.extend_from_slice(bytes);
-    Ok(copy)
 }
 
 /// More is far beyond what a server accepts; below it no size of a list can overflow.

@@ -3,13 +3,13 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
-use super::cancel::Held;
 use super::error::rs_error;
 use super::event::{rs_event, rs_log_fn};
+use super::sys::cancel::Held;
 use super::{bytes, free, guard_held, guard_value, invalid, rs_status, text};
 use crate::config::{Options, Protocol};
 use crate::error::{Error, Result, Status};
-use crate::route::{self, ReadFrom};
+use crate::request::route::{self, ReadFrom};
 
 /// RESP3, and RESP2 with a server that does not know it.
 pub const RS_PROTOCOL_AUTO: i32 = 0;

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use super::client::rs_client;
 use super::error::rs_error;
-use super::memory::Memory;
 use super::queue::{number, patience, rs_queue};
 use super::script::rs_script;
+use super::sys::memory::Memory;
 use super::{bytes, guard, guard_value, handle, invalid, rs_status};
+use crate::api::packed;
 use crate::error::Result;
-use crate::packed;
 
 /// A packed call: a command.
 pub const RS_PACKED_COMMAND: u8 = 0;

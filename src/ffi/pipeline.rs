@@ -8,8 +8,8 @@ use super::error::rs_error;
 use super::reply::rs_reply;
 use super::script::rs_script;
 use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status};
+use crate::api::pipeline::Pipeline;
 use crate::error::Result;
-use crate::pipeline::Pipeline;
 use crate::request::Flags;
 
 /// A transaction: everything between MULTI and EXEC, without anything in between, or nothing at all.

@@ -15,9 +15,9 @@ use super::pipeline::{pipeline_of, rs_pipeline};
 use super::reply::{self, rs_reply};
 use super::script::rs_script;
 use super::{Out, Strings, free, guard, guard_held, guard_value, handle, invalid, rs_status};
+use crate::base::times::LONGEST_WAIT;
 use crate::error::Error;
 use crate::queue::{Completion, Queue};
-use crate::times::LONGEST_WAIT;
 
 /// A time without an end, for the `timeout_ms` of rs_queue_poll, rs_queue_dispatch and rs_queue_poll_packed.
 pub const RS_FOREVER: u64 = u64::MAX;

@@ -7,10 +7,10 @@ use super::client::{give, rs_client};
 use super::error::rs_error;
 use super::reply::rs_reply;
 use super::{Out, Strings, bytes, free, guard, guard_held, guard_value, handle, invalid, rs_status};
-use crate::client::{Client, WeakClient};
+use crate::api::client::{Client, WeakClient};
 use crate::error::{Error, Result, Status};
 use crate::request::Flags;
-use crate::script::Script;
+use crate::request::script::Script;
 
 /// A Lua script, or a function of a library (rs_library_function), immutable, usable with any client, server and
 /// thread. Caller frees with rs_script_free, also while it is being called: calls in flight keep what they need.

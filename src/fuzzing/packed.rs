@@ -6,15 +6,15 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use super::source::Source;
-use crate::client::Client;
+use crate::api::client::Client;
+use crate::api::packed::{self, pack, read_calls};
 use crate::config::Options;
 use crate::core::Work;
 use crate::error::{Error, Reason, Status};
-use crate::ffi::memory::Memory;
-use crate::packed::{self, pack, read_calls};
+use crate::ffi::sys::memory::Memory;
 use crate::queue::Queue;
+use crate::request::script::Script;
 use crate::resp::{Decoded, Decoder, Kind, Limits, Payload, Reply, ReplyRef};
-use crate::script::Script;
 
 /// Clients that never connect, of one server and of a cluster.
 fn clients() -> &'static [Client; 2] {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::source::Source;
+use crate::base::times::LONGEST_WAIT;
 use crate::config::{Config, Options, Protocol};
 use crate::error::{Result, Status};
-use crate::route::ReadFrom;
-use crate::times::LONGEST_WAIT;
+use crate::request::route::ReadFrom;
 
 /// What a password holds that the fuzzer is to try to get out again.
 const SECRET: &str = "s3cret";

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::core::{self, NodeId};
-use crate::slots::{SLOTS, slot_of};
+use crate::request::slots::{SLOTS, slot_of};
 
 /// The slot map of a cluster that nobody ever connects to.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use rustls::ClientConnection;
 use crate::config::Config;
 use crate::core::{ConnId, Peer};
 use crate::error::{Error, Result, Status};
-use crate::ffi::readiness::{Interest, Poller, Watched};
+use crate::ffi::sys::readiness::{Interest, Poller, Watched};
 use crate::net::address::Address;
 use crate::net::reason;
 use crate::net::tls::Tls;

@@ -9,11 +9,11 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::{Io, Reactor, never};
+use crate::base::threads::{self, Place};
 use crate::error::{Error, Result, Status};
-use crate::ffi::cancel::Held;
-use crate::ffi::lock::Mutex;
+use crate::ffi::sys::cancel::Held;
+use crate::ffi::sys::lock::Mutex;
 use crate::queue::Queue;
-use crate::threads::{self, Place};
 
 /// A client's thread.
 pub(super) struct Driver {

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use crate::ffi::cancel::Held;
-use crate::ffi::lock::Mutex;
-use crate::threads::{self, Place};
+use crate::base::threads::{self, Place};
+use crate::ffi::sys::cancel::Held;
+use crate::ffi::sys::lock::Mutex;
 
 /// Those under way, as far as they are not known to have ended.
 #[derive(Default)]

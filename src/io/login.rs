@@ -9,16 +9,16 @@ use std::time::Instant;
 use super::Io;
 use super::events::Event;
 use super::helpers::{Done, Helpers};
+use crate::base::credentials::{Credentials, CredentialsRequest};
+use crate::base::defect::contain;
+use crate::base::threads::{self, Place};
+use crate::base::times::LONGEST_WAIT;
 use crate::core::ConnId;
-use crate::credentials::{Credentials, CredentialsRequest};
-use crate::defect::contain;
 use crate::error::{Error, Result, Status};
-use crate::ffi::cancel::Held;
-use crate::ffi::lock::{Condvar, Mutex};
+use crate::ffi::sys::cancel::Held;
+use crate::ffi::sys::lock::{Condvar, Mutex};
 use crate::net::address::Address;
 use crate::net::reason;
-use crate::threads::{self, Place};
-use crate::times::LONGEST_WAIT;
 
 /// Connections that wait for one answer: more than this are looked through for those that are no more.
 const MANY: usize = 64;

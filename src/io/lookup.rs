@@ -11,7 +11,7 @@ use super::events::Event;
 use super::helpers::Helpers;
 use crate::core::ConnId;
 use crate::error::{Error, Result, Status};
-use crate::ffi::lock::Mutex;
+use crate::ffi::sys::lock::Mutex;
 use crate::net::address::Address;
 use crate::net::reason;
 

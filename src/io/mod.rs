@@ -18,6 +18,7 @@ mod login;
 mod lookup;
 mod owner;
 mod reactor;
+pub(crate) mod stats;
 mod table;
 mod task;
 mod turn;
@@ -32,24 +33,24 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use crate::base::defect::contain;
+use crate::base::times::LONGEST_WAIT;
 use crate::config::Config;
 use crate::core::{self, Engine, NodeId, Resumed};
-use crate::defect::contain;
 use crate::error::{Error, Reason, Result, Status};
-use crate::ffi::cancel::Held;
-use crate::ffi::fork::Process;
-use crate::ffi::lock::Mutex;
+use crate::ffi::sys::cancel::Held;
+use crate::ffi::sys::fork::Process;
+use crate::ffi::sys::lock::Mutex;
 use crate::net::reason;
 use crate::queue::{Queue, Ticket};
 use crate::request::{self, Request, Shape};
 use crate::resp::Pool;
-use crate::stats::Stats;
-use crate::times::LONGEST_WAIT;
 use actions::Doing;
 use driver::Driver;
 use events::{Effects, Event};
 use link::{Listener, News};
 use reactor::Reactor;
+use stats::Stats;
 use table::{Conn, Served, Table};
 use turn::Room;
 use wait::Role;
@@ -231,7 +232,7 @@ impl Io {
         self.enter(iter::empty(), |engine, doing, now| {
             for call in calls {
                 #[cfg(test)]
-                crate::defect::provoked("work", &call.timeout.as_millis());
+                crate::base::defect::provoked("work", &call.timeout.as_millis());
                 engine.submit(now, doing, call);
             }
         });
@@ -353,7 +354,7 @@ impl Io {
     /// Panics if a test wants it to, at a client of this server.
     #[cfg(test)]
     fn provoked(&self, place: &str) {
-        crate::defect::provoked(place, &self.config.servers.addresses()[0]);
+        crate::base::defect::provoked(place, &self.config.servers.addresses()[0]);
     }
 
     /// Enters the engine with `body`, having told it of `events`; then does what it wants done, and tells it what

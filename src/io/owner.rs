@@ -8,9 +8,9 @@ use super::end::{End, next_number};
 use super::task::{Pending, Task};
 use crate::core;
 use crate::error::Error;
-use crate::ffi::fork::Process;
-use crate::ffi::lock::{Condvar, Mutex};
-use crate::meter::Metered;
+use crate::ffi::sys::fork::Process;
+use crate::ffi::sys::lock::{Condvar, Mutex};
+use crate::metrics::meter::Metered;
 use crate::queue::{Queue, Ticket};
 
 /// Who is told of a call's end.

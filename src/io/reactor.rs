@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::ffi::lock::Mutex;
-use crate::ffi::readiness::{Interest, Poller, Timer, Watched};
+use crate::ffi::sys::lock::Mutex;
+use crate::ffi::sys::readiness::{Interest, Poller, Timer, Watched};
 use crate::queue::WeakQueue;
-use crate::signal::Signal;
+use crate::queue::signal::Signal;
 
 /// Keys that no connection has.
 const SIGNAL: usize = usize::MAX - 1;

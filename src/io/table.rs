@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::dial::Dialing;
 use super::link::Link;
+use super::stats::Stats;
+use crate::base::index::hash_of;
 use crate::core::{ConnId, NodeId, Routes};
-use crate::ffi::lock::RwLock;
-use crate::index::hash_of;
-use crate::stats::Stats;
+use crate::ffi::sys::lock::RwLock;
 
 /// A connection, how far it is made.
 pub(crate) enum Conn {

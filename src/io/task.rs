@@ -5,12 +5,12 @@ use std::task::Waker;
 use std::thread;
 
 use super::end::{End, next_number};
-use crate::defect::contain;
+use crate::base::defect::contain;
+use crate::base::threads;
 use crate::error::{Error, Result};
-use crate::ffi::fork::Process;
-use crate::ffi::lock::Mutex;
-use crate::meter::Metered;
-use crate::threads;
+use crate::ffi::sys::fork::Process;
+use crate::ffi::sys::lock::Mutex;
+use crate::metrics::meter::Metered;
 
 /// The future's side of a call under way.
 pub(crate) struct Pending {

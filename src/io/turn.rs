@@ -13,10 +13,10 @@ use super::owner::Owner;
 use super::reactor::Reactor;
 use super::table::Ready;
 use super::{Io, Link, never};
+use crate::base::defect::contain;
 use crate::core::{ConnId, Ended};
-use crate::defect::contain;
 use crate::error::{Error, Result, Status};
-use crate::meter::Meter;
+use crate::metrics::meter::Meter;
 use crate::net::reason;
 use crate::resp::Reply;
 

@@ -8,9 +8,9 @@ use super::end::End;
 use super::link::Listener;
 use super::owner::Waiter;
 use super::{Io, never};
-use crate::defect::contain;
-use crate::ffi::lock::{Condvar, Mutex};
-use crate::times::LONGEST_WAIT;
+use crate::base::defect::contain;
+use crate::base::times::LONGEST_WAIT;
+use crate::ffi::sys::lock::{Condvar, Mutex};
 
 /// The role of the one who turns the reactor.
 #[derive(Default)]

@@ -12,7 +12,7 @@ use super::{LONG, changed, check, sleep_at};
 use crate::config::{Config, Options};
 use crate::core::{AttemptId, ConnId};
 use crate::error::{Error, Status};
-use crate::ffi::readiness::Poller;
+use crate::ffi::sys::readiness::Poller;
 use crate::io::link::{End, Link, Listener, News, Parts};
 use crate::net::address::Address;
 use crate::request::{Flags, Request, Shape};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use shuttle::thread;
 
 use super::{LONG, check};
-use crate::ffi::lock::{Condvar, Mutex};
+use crate::ffi::sys::lock::{Condvar, Mutex};
 
 /// Nobody is let in twice, nobody is forgotten, also where one has waited long and is handed the lock.
 #[test]

@@ -4,8 +4,7 @@ use std::io::{Read, Write};
 
 use rustls::ClientConnection;
 
-use crate::resp::NoMemory;
-use crate::session::Inbox;
+use crate::resp::{Inbox, NoMemory};
 
 /// Plain bytes encrypted at a time, so that a large request does not stand in memory twice.
 const STEP: usize = 64 * 1024;

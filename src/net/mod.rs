@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown};
 
-use crate::ffi::cancel::Descriptor;
+use crate::ffi::sys::cancel::Descriptor;
 
 /// A connected TCP or Unix socket. It blocks in [`Socket::wait`] and [`Socket::recv_patiently`] only.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::reason;
+use crate::base::secret::Secret;
 use crate::error::{Error, Result, Status};
-use crate::secret::Secret;
 
 /// A longer file is none of certificates: the authorities of a whole system are a few hundred kilobytes.
 const LONGEST: u64 = 16 << 20;

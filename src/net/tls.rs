@@ -13,10 +13,10 @@ use rustls::{
 };
 
 use super::pem::Source;
+use crate::base::secret::Secret;
 use crate::error::{Error, Reason, Result, Status};
-use crate::ffi::lock::Mutex;
+use crate::ffi::sys::lock::Mutex;
 use crate::net::address::Address;
-use crate::secret::Secret;
 
 /// The TLS part of the options, unchecked but for the name.
 #[derive(Clone, Debug, Default)]

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use smallvec::SmallVec;
 
+use super::signal::Signal;
 use super::{Completion, Queue, Shared, State};
-use crate::defect::contain;
+use crate::base::defect::contain;
+use crate::base::times::LONGEST_WAIT;
 use crate::error::{Error, Result, Status};
-use crate::ffi::lock::{Mutex, MutexGuard};
-use crate::ffi::readiness::{Interest, Poller, Watched};
-use crate::signal::Signal;
-use crate::times::LONGEST_WAIT;
+use crate::ffi::sys::lock::{Mutex, MutexGuard};
+use crate::ffi::sys::readiness::{Interest, Poller, Watched};
 
 /// A client is at its calls already, on a thread that waits for one: a little later it has told what came.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
@@ -115,7 +115,7 @@ impl Queue {
         max: usize,
         timeout: Duration,
     ) -> (usize, MutexGuard<'_, State>) {
-        let _held = crate::ffi::cancel::Held::new();
+        let _held = crate::ffi::sys::cancel::Held::new();
         let mut now = Instant::now();
         let deadline = now + timeout.min(LONGEST_WAIT);
         let mut state = self.0.state.lock();

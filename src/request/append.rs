@@ -3,13 +3,13 @@
 use smallvec::SmallVec;
 
 use super::form::{EVALSHA_HEAD, EVALSHA_RO_HEAD};
+use super::script::{Script, Wait};
+use super::slots::{self, NO_SLOT};
+use super::token;
 use super::{Flags, Item, KEYS_START, Repeatable, Request, Routing, Shape};
 use crate::error::{Error, Result, Status};
 use crate::resp::encode::{Arguments, arguments};
 use crate::resp::{NoMemory, push};
-use crate::script::{Script, Wait};
-use crate::slots::{self, NO_SLOT};
-use crate::token;
 
 /// Up to so many scripts are looked through one by one.
 const FEW_SCRIPTS: usize = 8;

@@ -1,8 +1,8 @@
 //! The forms in which a script can be called: by its SHA1, by its source, as a function.
 
-use crate::script::Script;
+use super::script::Script;
 
-pub(super) use crate::script::EVALSHA_HEAD;
+pub(super) use crate::request::script::EVALSHA_HEAD;
 
 /// Forty digits, CR and LF.
 pub(super) const SHA_LINE: usize = 42;

@@ -1,10 +1,10 @@
 //! What an item of a request is, as far as that decides where it goes and whether it may go again; and its other forms.
 
 use super::form::{EVALSHA_HEAD, EVALSHA_RO_HEAD, SHA_LINE};
+use super::keys::{self, Touched};
+use super::script::{Script, Wait};
 use super::{Form, KEYS_START, Repeatable, Request, Shape};
-use crate::keys::{self, Touched};
 use crate::resp::encode::{Buffer, arguments};
-use crate::script::{Script, Wait};
 
 /// Commands that run a script, and those that run a function.
 const EVALS: [&[u8]; 4] = [b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"];

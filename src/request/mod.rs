@@ -1,8 +1,17 @@
 //! What a caller asks for, in wire form: commands and script calls one behind the other.
 
 mod append;
+pub(crate) mod command;
 mod form;
+pub(crate) mod function;
 mod item;
+pub(crate) mod keys;
+pub(crate) mod library;
+pub(crate) mod once;
+pub(crate) mod route;
+pub(crate) mod script;
+pub(crate) mod slots;
+pub(crate) mod token;
 mod tokens;
 mod wire;
 
@@ -10,13 +19,13 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant};
 
-use crate::purpose::Purpose;
+use crate::base::purpose::Purpose;
+use crate::base::sha::{DigestHasher, Sha};
 use crate::resp::NoMemory;
 use crate::resp::encode::Buffer;
-use crate::script::{Script, Wait, Wrapped};
-use crate::sha::{DigestHasher, Sha};
-use crate::slots::NO_SLOT;
-use crate::token::Made;
+use script::{Script, Wait, Wrapped};
+use slots::NO_SLOT;
+use token::Made;
 
 pub(crate) use form::Form;
 pub(crate) use tokens::Unshared;

@@ -1,12 +1,12 @@
 //! Calls that happen once per token: how the token gets into what is sent.
 
+use super::script::{Script, Wrapped};
+use super::slots::{self, NO_SLOT};
+use super::token::{self, Made, WithToken};
 use super::{Flags, Item, KEYS_START, Repeatable, Request, Routing, Shape, Wire};
 use crate::error::{Error, Result, Status};
 use crate::resp::encode::{Arguments, Buffer, arguments};
 use crate::resp::{NoMemory, push};
-use crate::script::{Script, Wrapped};
-use crate::slots::{self, NO_SLOT};
-use crate::token::{self, Made, WithToken};
 
 /// What the items of a request were like before they got a token that they share.
 pub(crate) struct Unshared {

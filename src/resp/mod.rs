@@ -8,10 +8,12 @@
 
 mod decode;
 pub(crate) mod encode;
+mod inbox;
 mod pool;
 mod reply;
 
 pub(crate) use decode::{Decoded, Decoder, LONG_ASIDE, Refusal};
+pub(crate) use inbox::Inbox;
 pub(crate) use pool::Pool;
 pub use reply::{Elements, Kind, Reply, ReplyRef};
 pub(crate) use reply::{Entry, Note, Payload};

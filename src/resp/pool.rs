@@ -4,8 +4,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{Entry, Payload};
-use crate::ffi::fork::Process;
-use crate::ffi::lock::Mutex;
+use crate::ffi::sys::fork::Process;
+use crate::ffi::sys::lock::Mutex;
 
 /// Payloads between two calls, so that a call in a steady state allocates nothing for its reply.
 #[derive(Debug, Default)]

@@ -6,12 +6,12 @@ use super::call::{Call, Expected, Load, What};
 use super::emit::learnt;
 use super::verdict::{self, LoadVerdict, Refused, Verdict};
 use super::{Facts, Session, TAPE_MAX};
+use crate::base::sha::Sha;
 use crate::error::{Error, Reason, Status, kept};
-use crate::keys::Touched;
-use crate::once;
+use crate::request::keys::Touched;
+use crate::request::once;
 use crate::request::{Form, Shape};
 use crate::resp::{Kind, Note, Refusal};
-use crate::sha::Sha;
 
 impl<T> Session<T> {
     /// Takes the reply to SCRIPT LOAD or FUNCTION LOAD from the unseen tape.

@@ -2,9 +2,9 @@
 
 use super::proof::Answers;
 use crate::error::Error;
+use crate::request::script::Script;
 use crate::request::{Form, Request};
 use crate::resp::Payload;
-use crate::script::Script;
 
 /// A call in flight.
 #[derive(Debug)]

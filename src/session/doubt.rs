@@ -14,8 +14,8 @@ use super::outbox::Outbox;
 use super::proof::WordOnFunction;
 use super::verdict::{self, Doubt, LibraryVerdict};
 use crate::error::{Error, Status};
+use crate::request::script::Script;
 use crate::request::{Form, Shape};
-use crate::script::Script;
 
 /// A SHA1 that no script has.
 const NO_SHA: &[u8] = b"0000000000000000000000000000000000000000";

@@ -6,9 +6,9 @@ use super::call::{Call, Expected, Load, What};
 use super::known::Source;
 use super::verdict::LibraryVerdict;
 use super::{Session, verdict};
+use crate::request::script::Script;
 use crate::request::{Form, Shape};
 use crate::resp::encode::Buffer;
-use crate::script::Script;
 
 /// A long pipeline is queued in parts of this many bytes, two of them ahead of the replies: so other callers' calls get
 /// in between, and wait for no more than these two.

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::known::Known;
-use crate::ffi::lock::Mutex;
-use crate::figures::Figures;
+use crate::base::sha::Sha;
+use crate::ffi::sys::lock::Mutex;
+use crate::metrics::figures::Figures;
 use crate::request::Form;
-use crate::script::Script;
-use crate::sha::Sha;
+use crate::request::script::Script;
 
 /// What has been learnt of the server and of the user's rights on one connection. It ends with that: the next one may
 /// lead to a newer server, and to other rights.

@@ -9,10 +9,10 @@ use super::call::{Call, Load};
 use super::functions::{ON_REPLICA, unloaded};
 use super::proof::{Answers, Proof, UNKNOWN};
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
+use crate::base::sha::Sha;
 use crate::error::Status;
 use crate::request::{Form, Shape};
 use crate::resp::Note;
-use crate::sha::Sha;
 
 /// A function of a pipeline that is missed so often stays an error.
 const FUNCTION_ROUNDS: u8 = 6;

@@ -15,11 +15,11 @@ use super::emit::{append_load, is_there, learnt, length};
 use super::proof::{Proof, UNKNOWN};
 use super::transaction::ran_singly;
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, LibraryVerdict, Verdict};
+use crate::base::sha::Sha;
 use crate::error::{Error, Reason, Status, kept};
 use crate::request::Form;
+use crate::request::script::Script;
 use crate::resp::{Kind, Refusal};
-use crate::script::Script;
-use crate::sha::Sha;
 
 /// A function is sent again no oftener than this. In a transaction with its library it cannot be missed; only
 /// where there are none it depends on luck.

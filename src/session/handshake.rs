@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::base::credentials::Credentials;
+use crate::base::purpose::Purpose;
 use crate::config::{Config, Protocol};
-use crate::credentials::Credentials;
 use crate::error::{Error, Result, Status, kept};
-use crate::purpose::Purpose;
 use crate::request::{Request, Shape};
 use crate::resp::{Kind, ReplyRef};
 use crate::session::Facts;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
-use crate::sha::{DigestHasher, Sha};
+use crate::base::sha::{DigestHasher, Sha};
 
 /// More scripts than this are forgotten and loaded again: a program that makes its scripts up as it goes must not
 /// make the client grow without end.

@@ -20,7 +20,6 @@ mod facts;
 mod function_items;
 mod functions;
 pub(crate) mod handshake;
-mod inbox;
 mod known;
 pub(crate) mod order;
 mod outbox;
@@ -41,13 +40,12 @@ use slab::Slab;
 
 use crate::error::Error;
 use crate::request::{Form, Request, Shape};
-use crate::resp::{Decoder, Entry, Limits, Payload, Pool};
+use crate::resp::{Decoder, Entry, Inbox, Limits, Payload, Pool};
 
 use call::{Call, Expected, NOT_QUEUED};
 pub(crate) use end::Finished;
 use facts::Refused;
 pub(crate) use facts::{Compiled, Facts};
-pub(crate) use inbox::Inbox;
 use known::Cache;
 pub(crate) use outbox::Chunk;
 use outbox::Outbox;

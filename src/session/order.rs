@@ -9,8 +9,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::keys::Touched;
 use crate::request::Request;
+use crate::request::keys::Touched;
 
 /// The items of a pipeline that were not executed, in lists in ascending order.
 #[derive(Debug, Default)]
@@ -105,8 +105,8 @@ impl Conflicts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::script::Script;
     use crate::request::{Flags, Shape};
-    use crate::script::Script;
 
     /// A pipeline of script calls with these keys, and of commands, which have a space in them.
     fn pipeline(items: &[&str]) -> Request {

@@ -3,9 +3,9 @@
 use smallvec::SmallVec;
 
 use super::verdict::{self, Doubt, FUNCTION_NOT_FOUND, Verdict};
+use crate::base::sha::Sha;
 use crate::request::Form;
-use crate::script::Script;
-use crate::sha::Sha;
+use crate::request::script::Script;
 
 /// What the server says to forms of script calls where no script can have made it up.
 #[derive(Debug, Default)]

@@ -1,10 +1,10 @@
 //! What has come from the server, decoded: each reply to the call whose turn it is.
 
+use super::Session;
 use super::call::{Expected, What};
-use super::{Inbox, Session};
 use crate::error::kept;
 use crate::request::Shape;
-use crate::resp::{Decoded, Kind, LONG_ASIDE, Payload, Refusal, make_room};
+use crate::resp::{Decoded, Inbox, Kind, LONG_ASIDE, Payload, Refusal, make_room};
 
 const UNASKED: Refusal = Refusal::Protocol("a reply that no call waits for");
 

@@ -7,7 +7,7 @@ use super::call::{Answer, Call, Expected, Waits, What};
 use super::emit::length;
 use super::verdict;
 use crate::error::{Error, Status, kept};
-use crate::once;
+use crate::request::once;
 use crate::resp::Kind;
 
 impl<T> Session<T> {

@@ -13,11 +13,11 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use super::{Facts, Session};
+use crate::base::sha::Sha;
 use crate::error::{Error, Reason, Status};
+use crate::request::script::Script;
 use crate::request::{Flags, Request, Shape};
 use crate::resp::{Kind, Limits, Pool, Refusal, Reply, ReplyRef};
-use crate::script::Script;
-use crate::sha::Sha;
 use functions::Libraries;
 
 /// What the model of a server refuses, and how it speaks.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::network::Network;
+use crate::base::purpose::Purpose;
 use crate::config::{Config, Options};
 use crate::core::{Call, ConnId, Engine, View, Way, Work};
 use crate::error::{Error, Status};
-use crate::purpose::Purpose;
+use crate::request::route::ReadFrom;
 use crate::request::{Flags, Request, Shape};
 use crate::resp::Pool;
-use crate::route::ReadFrom;
 
 /// Of one server.
 const URL: &str = "redis://host.example";

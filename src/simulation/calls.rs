@@ -7,12 +7,12 @@ use super::World;
 use super::fleet::{KEYS, MOST_REPLICAS, NAMED, ORDINARY, OnceKind, WaitedFor};
 use super::trace;
 use super::traits::Kind;
+use crate::base::purpose::Purpose;
 use crate::core::{Call, ConnId, FlushMode, NodeId, Task, View, Way, Work};
 use crate::error::Error;
-use crate::purpose::Purpose;
+use crate::request::route::ReadFrom;
+use crate::request::slots::NO_SLOT;
 use crate::request::{Flags, Repeatable, Request, Routing, Shape};
-use crate::route::ReadFrom;
-use crate::slots::NO_SLOT;
 
 /// Most calls have so much time.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(3);

@@ -7,7 +7,7 @@ use super::World;
 use super::calls::LONG_TIMEOUT;
 use crate::error::{Error, Status};
 use crate::request::Shape;
-use crate::route::ReadFrom;
+use crate::request::route::ReadFrom;
 
 /// However long a call may wait, it is not left to its deadline: this is what a pause, a look and a connection
 /// take, several times.

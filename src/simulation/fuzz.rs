@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use super::network::{Network, News};
 use super::{STEPS, Schedule, World};
+use crate::base::purpose::Purpose;
 use crate::config::{Config, Options};
 use crate::core::{Call, Engine, FlushMode, Task, View, Way, Work};
 use crate::error::{Error, Reason, Status};
-use crate::purpose::Purpose;
+use crate::request::route::ReadFrom;
+use crate::request::script::Script;
 use crate::request::{Flags, Request, Routing, Shape};
 use crate::resp::Pool;
-use crate::route::ReadFrom;
-use crate::script::Script;
 
 /// A schedule, two bytes its seed, four the traits it goes without, two each step: with models of servers, so
 /// that all that

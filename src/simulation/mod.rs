@@ -30,9 +30,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
+use crate::base::credentials::Credentials;
 use crate::config::{Config, Options, Protocol};
 use crate::core::{Call, ConnId, Ended, Engine, Owner, Resumed, Work};
-use crate::credentials::Credentials;
 use crate::error::{Error, Reason, Status};
 use crate::resp::{Pool, Reply};
 use calls::Op;

@@ -11,9 +11,9 @@ use smallvec::SmallVec;
 
 use super::fleet::{Fleet, Peer as ServerSide};
 use super::trace;
+use crate::base::log::Record;
 use crate::core::{Actions, AttemptId, ConnId, Ended, Health, Left, NodeId, Peer, Routes};
 use crate::error::{Error, Reason, Result, Status};
-use crate::log::Record;
 use crate::net::address::Address;
 use crate::request::{Request, Shape};
 #[cfg(feature = "fuzz-internals")]

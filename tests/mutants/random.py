@@ -19,8 +19,7 @@ import time
 VERSION = "27.1.0"
 # What decides; what only carries it out (io, ffi) is for the tests with servers.
 FILES = [
-    "src/core/**", "src/session/**", "src/resp/**", "src/once.rs", "src/token.rs", "src/request/**", "src/script.rs",
-    "src/slots.rs", "src/keys.rs", "src/packed/**", "src/args.rs",
+    "src/core/**", "src/session/**", "src/resp/**", "src/request/**", "src/api/packed/**", "src/api/args.rs",
 ]
 NOT = ["src/session/simulation*", "src/session/simulation/**", "src/session/bench.rs", "**/tests.rs"]
 # One that waits half a minute by the clock, of which a mutant of the core changes nothing.

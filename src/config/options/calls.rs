@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Options, invalid, wait};
 use crate::error::Result;
-use crate::route::ReadFrom;
+use crate::request::route::ReadFrom;
 
 /// Below this the handshake's own replies (HELLO lists every module) might not fit.
 const LEAST_MAX_REPLY_BYTES: usize = 64 << 10;

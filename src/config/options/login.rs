@@ -1,9 +1,9 @@
 //! Who a client is to its servers and sentinels: these setters of the options.
 
 use super::{Options, invalid};
-use crate::credentials::{Credentials, CredentialsRequest, Provider};
+use crate::base::credentials::{Credentials, CredentialsRequest, Provider};
+use crate::base::secret::Secret;
 use crate::error::Result;
-use crate::secret::Secret;
 
 impl Options {
     /// The user to authenticate as, in place of the URL's. Needs a password, here or in the URL. Default: none.

@@ -10,16 +10,16 @@ mod tls;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::credentials::Provider;
+use crate::base::credentials::Provider;
+use crate::base::log::Log;
+use crate::base::secret::Secret;
+use crate::base::times::LONGEST_WAIT;
 use crate::error::{Error, Result, Status};
-use crate::log::Log;
-use crate::meter::OnCall;
+use crate::metrics::meter::OnCall;
 use crate::net::address::Address;
 use crate::net::tls::TlsOptions;
+use crate::request::route::ReadFrom;
 use crate::resp::Limits;
-use crate::route::ReadFrom;
-use crate::secret::Secret;
-use crate::times::LONGEST_WAIT;
 
 /// The version of the protocol spoken with the server.
 ///

@@ -1,8 +1,8 @@
 //! What the host is told of calls and connections: these setters of the options.
 
 use super::Options;
-use crate::log::{Event, Log};
-use crate::meter::{CallEvent, OnCall};
+use crate::base::log::{Event, Log};
+use crate::metrics::meter::{CallEvent, OnCall};
 
 impl Options {
     /// Be told of each call that has ended: what it was, where it went, what it cost and what came of it. A pipeline

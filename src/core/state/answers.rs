@@ -4,9 +4,9 @@ use super::slot_map::{Found, FoundShard};
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::net::address::Address;
+use crate::request::slots::SLOTS;
 use crate::resp::ReplyRef;
 use crate::session::verdict;
-use crate::slots::SLOTS;
 
 /// Why a server would say that a slot is not its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::evidence::Need;
 use super::history::Whence;
+use crate::base::purpose::Purpose;
 use crate::core::interface::{Actions, CallId, ConnId, NodeId};
 use crate::error::Result;
-use crate::meter::Spent;
-use crate::purpose::Purpose;
+use crate::metrics::meter::Spent;
 use crate::request::Request;
 use crate::resp::Payload;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::login::Login;
+use crate::base::purpose::Purpose;
 use crate::config::Config;
 use crate::core::interface::{AttemptId, NodeId};
-use crate::purpose::Purpose;
 use crate::session::Facts;
 use crate::session::handshake::Handshake;
 

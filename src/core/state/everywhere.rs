@@ -1,8 +1,8 @@
 //! One command on every primary, as far as it has come.
 
+use crate::base::purpose::Purpose;
 use crate::core::interface::{AttemptId, NodeId, Task};
 use crate::error::{Error, Result};
-use crate::purpose::Purpose;
 use crate::request::Request;
 use crate::resp::Reply;
 

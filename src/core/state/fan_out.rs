@@ -12,12 +12,12 @@ use super::room::{Again, Room};
 use super::servers::Place;
 use crate::core::interface::{AttemptId, NodeId, View};
 use crate::error::{Error, Result, Status};
+use crate::request::route::ReadFrom;
+use crate::request::slots::NO_SLOT;
 use crate::request::{Item, Request, Shape};
 use crate::resp::{Kind, Note, Payload, Reply, make_room};
-use crate::route::ReadFrom;
 use crate::session::order::NotExecuted;
 use crate::session::verdict;
-use crate::slots::NO_SLOT;
 
 /// Up to so many parts are looked through one by one.
 pub(in crate::core) const FEW_PARTS: usize = 16;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::servers::shortened;
+use crate::base::credentials::Credentials;
 use crate::core::interface::{AttemptId, ConnId};
-use crate::credentials::Credentials;
 use crate::error::Error;
 
 /// The pause after a login that was refused on a connection that stands; it doubles with each, up to the longest.

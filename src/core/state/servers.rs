@@ -10,13 +10,13 @@ use smallvec::SmallVec;
 use super::answers::Claim;
 use super::repeats::Repeats;
 use super::slot_map::SlotMap;
+use crate::base::purpose::Purpose;
 use crate::config::{self, Config};
 use crate::core::interface::{AttemptId, ConnId, NodeId, Way};
 use crate::error::Error;
 use crate::net::address::Address;
-use crate::purpose::Purpose;
+use crate::request::route::ReadFrom;
 use crate::request::{Repeatable, Request};
-use crate::route::ReadFrom;
 use crate::session::{Compiled, Facts};
 
 /// A map older than this is made anew when a redirection shows that it is out of date.

@@ -12,8 +12,8 @@ use std::hash::{BuildHasher, RandomState};
 use smallvec::SmallVec;
 
 use crate::core::interface::CallId;
-use crate::keys::Touched;
 use crate::request::Request;
+use crate::request::keys::Touched;
 
 /// What a call touches.
 #[derive(Debug, Default)]

@@ -6,13 +6,13 @@ use super::evidence::Need;
 use super::history::{History, Whence, last_error, left_open};
 use super::room::{Again, Room};
 use super::servers::Place;
+use crate::base::purpose::Purpose;
 use crate::core::interface::{AttemptId, Task, View};
 use crate::error::Error;
-use crate::purpose::Purpose;
+use crate::request::route::ReadFrom;
+use crate::request::slots::NO_SLOT;
 use crate::request::{Repeatable, Request, Shape};
 use crate::resp::Payload;
-use crate::route::ReadFrom;
-use crate::slots::NO_SLOT;
 
 /// A call as far as it has come.
 pub(in crate::core) struct Single {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::core::interface::{NodeId, Routes};
 use crate::net::address::Address;
-use crate::slots::SLOTS;
+use crate::request::slots::SLOTS;
 
 /// What servers say of themselves: primaries, each with its replicas and slots.
 pub(in crate::core) type Found = Vec<FoundShard>;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::transfer::Wait;
 use super::{CloseOnPanic, Link, News, Shared, Tag};
 use crate::core::{AttemptId, Health, Left};
-use crate::ffi::lock::MutexGuard;
-use crate::ffi::readiness::Interest;
+use crate::ffi::sys::lock::MutexGuard;
+use crate::ffi::sys::readiness::Interest;
 use crate::request::Request;
 
 impl Link {
@@ -24,7 +24,7 @@ impl Link {
             return Err(request);
         }
         #[cfg(test)]
-        crate::defect::provoked("submit", &self.address);
+        crate::base::defect::provoked("submit", &self.address);
         shared.expect_bytes(now);
         let key = shared.session.submit(request, Tag::Attempt(attempt));
         shared.attempts += 1;

@@ -3,10 +3,10 @@
 use std::thread;
 
 use super::Link;
+use crate::base::defect::contain;
 use crate::core::Ended;
-use crate::defect::contain;
 use crate::error::{Error, Status};
-use crate::ffi::lock::MutexGuard;
+use crate::ffi::sys::lock::MutexGuard;
 
 /// A defect of this library must not leave others waiting for a reader that is gone.
 pub(super) struct CloseOnPanic<'a> {

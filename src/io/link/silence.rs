@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::ffi::lock::MutexGuard;
+use crate::ffi::sys::lock::MutexGuard;
 
 use super::transfer::Wait;
 use super::{Link, Shared};

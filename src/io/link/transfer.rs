@@ -3,15 +3,16 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use crate::ffi::lock::MutexGuard;
+use crate::ffi::sys::lock::MutexGuard;
 use rustls::ClientConnection;
 
 use super::{Link, Shared, Tag};
 use crate::error::{Error, Reason, Status};
 use crate::net::cipher::{Cipher, Peer, Undecrypted};
 use crate::net::{PATIENCE, Readiness, reason, tls};
+use crate::resp::Inbox;
 use crate::resp::{NoMemory, Refusal};
-use crate::session::{Chunk, Inbox, Session};
+use crate::session::{Chunk, Session};
 
 /// How long a caller only waits to write before it looks whether there is still another that reads.
 const WRITER_PATIENCE: Duration = Duration::from_millis(20);
@@ -139,7 +140,7 @@ impl Link {
         }
         #[cfg(test)]
         if count > 0 {
-            crate::defect::provoked("read", &self.address);
+            crate::base::defect::provoked("read", &self.address);
         }
         let Shared { session, tls, .. } = shared;
         let (Some(tls), Some(received)) = (tls, received) else {

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use super::note::Note;
 use super::tape::{Entry, Kind, place};
 use crate::error::{Error, Status};
-use crate::ffi::lock::Mutex;
+use crate::ffi::sys::lock::Mutex;
 use crate::resp::{NoMemory, Pool, make_room};
 
 /// Tape and buffer of one call's replies. `tape[0]` is the header, `tape[root]` the reply.

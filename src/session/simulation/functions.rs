@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use super::World;
-use crate::library::Library;
-use crate::script::Script;
+use crate::request::library::Library;
+use crate::request::script::Script;
 
 /// Where the calls of functions stand among a world's scripts, and how many they are.
 pub(super) const FIRST: usize = 4;

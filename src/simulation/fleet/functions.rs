@@ -6,10 +6,10 @@ use super::peer::{Peer, item_of};
 use super::scripts::{FUNCTION, LIBRARIES, ONCE_FUNCTION, SCRIPTS, scripts};
 use super::words::bulk;
 use super::{Fleet, trace};
-use crate::function::Function;
-use crate::library::Library;
-use crate::once::Once;
-use crate::script::Script;
+use crate::request::function::Function;
+use crate::request::library::Library;
+use crate::request::once::Once;
+use crate::request::script::Script;
 
 /// The place of the one that is not pinned, among the libraries.
 pub(in crate::simulation) const NAMED: usize = 2;

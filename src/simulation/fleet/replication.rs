@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use super::Fleet;
 use super::peer::Peer;
 use super::trace;
-use crate::slots;
+use crate::request::slots;
 
 /// What a server has, as far as that may be lost.
 #[derive(Debug, Default)]

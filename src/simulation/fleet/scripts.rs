@@ -1,8 +1,8 @@
 //! The script cache of one server: what SCRIPT LOAD has brought stays until a flush, what EVAL has brought makes
 //! room for others. Behind the scripts stand the libraries of functions.
 
-use crate::once::Once;
-use crate::script::Script;
+use crate::request::once::Once;
+use crate::request::script::Script;
 
 /// So many scripts there are in all.
 pub(in crate::simulation) const SCRIPTS: usize = 8;

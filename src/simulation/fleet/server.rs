@@ -5,10 +5,10 @@ use super::peer::{Call, Peer, item_of};
 use super::replication::{Ran, UNBLOCKED};
 use super::words::bulk;
 use super::{Fleet, Moving, NAMED, SCRIPTS};
+use crate::request::slots;
 use crate::session::simulation::{PUSHES, parse};
 use crate::simulation::trace;
 use crate::simulation::traits::Kind;
-use crate::slots;
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
 const READONLY: &str = "-READONLY You can't write against a read only replica.\r\n";

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::Fleet;
 use super::functions::{ONCE_AS_FUNCTION, ONCE_LIBRARY, once_function};
 use super::scripts::{ONCE, ONCE_FUNCTION, scripts};
-use crate::once::Once;
-use crate::script::Script;
+use crate::request::once::Once;
+use crate::request::script::Script;
 
 /// In which ways something happens once: their places in [`happening_once`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

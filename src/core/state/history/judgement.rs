@@ -4,14 +4,14 @@ use super::last_error::{
     given_up, in_doubt, is_not_replicated_yet, is_settled_by_next, says_read_only, was_let_go,
 };
 use super::{Context, History, Left, REPEATS_MAX, Whence};
+use crate::base::purpose::Purpose;
 use crate::core::interface::NodeId;
 use crate::core::state::answers::{self, Claim};
 use crate::core::state::evidence::Need;
 use crate::core::state::room::Again;
 use crate::core::state::servers::Place;
 use crate::error::{Error, Reason, Result, Status};
-use crate::purpose::Purpose;
-use crate::route::ReadFrom;
+use crate::request::route::ReadFrom;
 use crate::session::verdict::{self, NotServed};
 
 /// A call is redirected so often and no oftener.

@@ -18,9 +18,9 @@ use super::room::Room;
 use super::servers::{Link, Place, Servers};
 use crate::core::interface::{ConnId, NodeId};
 use crate::error::{Error, Result, Status};
+use crate::request::route::ReadFrom;
+use crate::request::slots::NO_SLOT;
 use crate::request::{Repeatable, Request};
-use crate::route::ReadFrom;
-use crate::slots::NO_SLOT;
 
 use last_error::in_doubt;
 pub(in crate::core) use last_error::{

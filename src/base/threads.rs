@@ -1,0 +1,80 @@
+//! The one place where threads are started, and what is true of all of them: they take no signals of the host's, and
+//! somebody waits for their end.
+
+use std::cell::Cell;
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+use crate::error::{Error, Status};
+use crate::ffi::sys::cancel::Held;
+use crate::ffi::sys::library;
+use crate::ffi::sys::signals::Blocked;
+
+thread_local! {
+    static PLACE: Cell<Place> = const { Cell::new(Place::Outside) };
+}
+
+/// Whose code is running on a thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A thread of the host's, in its own code or in a call.
+    Outside,
+    /// A thread of the host's, in the log callback, which a call of that thread waits for.
+    Callback,
+    /// A thread of this library.
+    Inside,
+}
+
+/// Where this thread is.
+pub(crate) fn place() -> Place {
+    PLACE.get()
+}
+
+/// Runs a callback of the host's from within the library.
+pub(crate) fn call_back(callback: impl FnOnce()) {
+    struct Back(Place);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            PLACE.set(self.0);
+        }
+    }
+    let before = PLACE.get();
+    let _back = Back(before);
+    if before == Place::Outside {
+        PLACE.set(Place::Callback);
+    }
+    callback();
+}
+
+/// Starts a thread. The error is the system's, and nothing has been started then.
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let _blocked = Blocked::new();
+    Builder::new().name(name.into()).spawn(|| inside(body))
+}
+
+fn inside<T>(body: impl FnOnce() -> T) -> T {
+    PLACE.set(Place::Inside);
+    body()
+}
+
+/// Waits until a thread has ended, to its last instruction. `None`: it has panicked.
+pub(crate) fn join<T>(thread: JoinHandle<T>) -> Option<T> {
+    let _held = Held::new();
+    thread.join().ok()
+}
+
+/// Lets a thread go on that nobody can wait for: its code stays in memory.
+pub(crate) fn let_go<T>(thread: JoinHandle<T>) {
+    library::keep_loaded();
+    drop(thread);
+}
+
+/// The error of a call for which there was no thread.
+#[cold]
+pub(crate) fn none_left(error: &io::Error) -> Error {
+    Error::new(Status::Resources, format!("no thread could be started: {error}; nothing was sent"))
+        .sent(false)
+}
