@@ -67,6 +67,9 @@ type LatencyBucket struct {
 // too many stand last, without a SHA. Without [WithScriptStats] there are none. Nothing is sent, and hooks are not
 // told.
 func (c *Client) ScriptStats(ctx context.Context) ([]ScriptStats, error) {
+	if c.isNone() {
+		return nil, noClient()
+	}
 	if c.engine.fake != nil {
 		return nil, nil
 	}

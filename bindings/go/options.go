@@ -95,7 +95,11 @@ func (s *settings) setText(what, text string, f func(*C.rs_options, *C.char, **C
 // milliseconds rounds up, so that what is above 0 stays so; what is not becomes 0, which the library refuses where it
 // has to.
 func milliseconds(d time.Duration) C.uint64_t {
-	return C.uint64_t(max(0, (d+time.Millisecond-1)/time.Millisecond))
+	whole := d / time.Millisecond
+	if d%time.Millisecond > 0 {
+		whole++
+	}
+	return C.uint64_t(max(0, whole))
 }
 
 // WithConnectTimeout is how long one attempt to connect may take: name look-up, TCP, TLS and handshake together.

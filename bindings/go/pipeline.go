@@ -52,8 +52,8 @@ func (p *Pipeline) CallRO(script *Script, keys []string, args ...any) *Pipeline 
 }
 
 func (p *Pipeline) call(script *Script, flags byte, token string, keys []string, args []any) *Pipeline {
-	if script.err != nil {
-		return p.appended(script.err)
+	if err := script.unusable(); err != nil {
+		return p.appended(err)
 	}
 	return p.appended(p.items.script(script.native, keys, args, flags, token))
 }
