@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -151,7 +152,7 @@ func (p *packed) result(r Result) {
 	}
 	p.buf = append(p.buf, byte(r.kind))
 	switch r.kind {
-	case KindNil:
+	case KindNil, KindNone:
 	case KindInteger:
 		p.buf = native.AppendUint64(p.buf, uint64(r.n))
 	case KindBoolean:
@@ -224,10 +225,12 @@ func (p *packed) value(v reflect.Value) {
 	switch {
 	case v.CanInt():
 		p.result(Result{kind: KindInteger, n: v.Int()})
+	case v.CanUint() && v.Uint() > math.MaxInt64:
+		p.textOf(KindBigNumber, strconv.FormatUint(v.Uint(), 10))
 	case v.CanUint():
 		p.result(Result{kind: KindInteger, n: int64(v.Uint())})
 	case v.CanFloat():
-		p.textOf(KindDouble, strconv.FormatFloat(v.Float(), 'g', -1, 64))
+		p.textOf(KindDouble, asServersWrite(v.Float()))
 	case v.Kind() == reflect.Bool:
 		n := int64(0)
 		if v.Bool() {
@@ -254,6 +257,19 @@ func (p *packed) value(v reflect.Value) {
 	default:
 		panic(fmt.Sprintf("rstest: a reply cannot be of type %T", v.Interface()))
 	}
+}
+
+// asServersWrite is a double as it comes with RESP3.
+func asServersWrite(f float64) string {
+	switch {
+	case math.IsInf(f, 1):
+		return "inf"
+	case math.IsInf(f, -1):
+		return "-inf"
+	case math.IsNaN(f):
+		return "nan"
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
 }
 
 // serverError is what a server has said, as the library tells it.

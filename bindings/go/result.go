@@ -153,7 +153,7 @@ func (r Result) BigInt() (*big.Int, error) {
 	switch r.kind {
 	case KindInteger:
 		return big.NewInt(r.n), nil
-	case KindBigNumber, KindString:
+	case KindBigNumber, KindString, KindStatus:
 		if n, ok := new(big.Int).SetString(r.data, 10); ok {
 			return n, nil
 		}

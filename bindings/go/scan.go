@@ -96,8 +96,12 @@ func isWhole(dest any) bool {
 
 // into puts the reply into what dest points to.
 func (r Result) into(dest any) error {
+	v := reflect.ValueOf(dest)
+	if r.err == nil && (!v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()) {
+		return fmt.Errorf("rsscript: the destination, of type %T, is not a pointer to anything", dest)
+	}
 	if r.err != nil {
-		if result, ok := dest.(*Result); ok {
+		if result, ok := dest.(*Result); ok && result != nil {
 			*result = r
 		}
 		return r.err
@@ -131,11 +135,13 @@ func (r Result) into(dest any) error {
 		}
 		return err
 	}
-	v := reflect.ValueOf(dest)
-	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return fmt.Errorf("rsscript: the destination, of type %T, is not a pointer to anything", dest)
+	if v.Kind() == reflect.Pointer {
+		return r.intoValue(v.Elem())
 	}
-	return r.intoValue(v.Elem())
+	if takes, err := r.intoOwn(dest); takes {
+		return err
+	}
+	return fmt.Errorf("rsscript: the destination, of type %T, is not a pointer to anything", dest)
 }
 
 func set[T any](dest *T, value func() (T, error)) error {
@@ -164,7 +170,7 @@ func (r Result) scannedBool() (bool, error) {
 func (r Result) value() (any, error) {
 	switch r.kind {
 	case KindNone, KindError:
-		return nil, r.err
+		return nil, r.is("a value")
 	case KindNil:
 		return nil, nil
 	case KindInteger:
@@ -183,28 +189,39 @@ func (r Result) value() (any, error) {
 	return r.Text()
 }
 
+// intoOwn has a destination take the reply that does so itself; false where it does not.
+func (r Result) intoOwn(dest any) (bool, error) {
+	switch dest := dest.(type) {
+	case Scanner:
+		return true, dest.ScanResult(r)
+	case encoding.TextUnmarshaler:
+		text, err := r.Text()
+		if err != nil {
+			return true, err
+		}
+		return true, dest.UnmarshalText([]byte(text))
+	case encoding.BinaryUnmarshaler:
+		text, err := r.Text()
+		if err != nil {
+			return true, err
+		}
+		return true, dest.UnmarshalBinary([]byte(text))
+	}
+	return false, nil
+}
+
 func (r Result) intoValue(v reflect.Value) error {
 	if v.CanAddr() {
 		switch dest := v.Addr().Interface().(type) {
-		case Scanner:
-			return dest.ScanResult(r)
 		case *time.Duration:
 			return errors.New("rsscript: nothing says what of a time.Duration a number is; scan into an integer, and multiply")
 		// They have methods of these kinds, and are scanned otherwise.
 		case *Result, *big.Int:
 			return r.into(dest)
-		case encoding.TextUnmarshaler:
-			text, err := r.Text()
-			if err != nil {
+		default:
+			if takes, err := r.intoOwn(dest); takes {
 				return err
 			}
-			return dest.UnmarshalText([]byte(text))
-		case encoding.BinaryUnmarshaler:
-			text, err := r.Text()
-			if err != nil {
-				return err
-			}
-			return dest.UnmarshalBinary([]byte(text))
 		}
 	}
 	if r.kind == KindNil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"os"
 	"reflect"
@@ -111,7 +112,14 @@ func TestReplies(t *testing.T) {
 	}{
 		{nil, rsscript.KindNil, "nil"}, {5, rsscript.KindInteger, "5"}, {uint8(5), rsscript.KindInteger, "5"},
 		{true, rsscript.KindBoolean, "true"},
-		{2.5, rsscript.KindDouble, `"2.5"`}, {digits, rsscript.KindBigNumber, `"123456789012345678901"`},
+		{2.5, rsscript.KindDouble, `"2.5"`}, {math.Inf(-1), rsscript.KindDouble, `"-inf"`},
+		{math.Inf(1), rsscript.KindDouble, `"inf"`}, {math.NaN(), rsscript.KindDouble, `"nan"`},
+		{uint64(math.MaxUint64), rsscript.KindBigNumber, `"18446744073709551615"`},
+		{
+			[]any{rsscript.Result{}, []any{rsscript.Result{}, "a"}, "b"}, rsscript.KindArray,
+			`array[error(<nil>) array[error(<nil>) "a"] "b"]`,
+		},
+		{digits, rsscript.KindBigNumber, `"123456789012345678901"`},
 		{"a\x00b", rsscript.KindString, `"a\x00b"`}, {[]byte("b"), rsscript.KindString, `"b"`},
 		{rstest.Status("OK"), rsscript.KindStatus, `"OK"`},
 		{[]any{1, []string{"x"}, nil, errors.New("ERR no")}, rsscript.KindArray, `array[1 array["x"] nil error(ERR no)]`},
