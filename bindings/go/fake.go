@@ -50,11 +50,9 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 	}
 	var replies packed
 	for i := range unpacked.items {
-		select {
-		case <-e.closeDone:
-			c.result = failed(closedError())
+		if err := e.closedFake(); err != nil {
+			c.result = failed(err)
 			return
-		default:
 		}
 		result, err := e.answerItem(ctx, unpacked.faked(i))
 		if err == nil && !unpacked.isPipeline {
@@ -85,6 +83,16 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 		replies.result(result)
 	}
 	c.result = aggregate(KindArray, len(unpacked.items), replies)
+}
+
+// closedFake is the error of calls where a fake is closed.
+func (e *engine) closedFake() *Error {
+	select {
+	case <-e.closeDone:
+		return closedError()
+	default:
+		return nil
+	}
 }
 
 // answerItem gives the reply to an item, or why there is none to the call.

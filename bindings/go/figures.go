@@ -71,7 +71,7 @@ func (c *Client) ScriptStats(ctx context.Context) ([]ScriptStats, error) {
 		return nil, noClient()
 	}
 	if c.engine.fake != nil {
-		return nil, nil
+		return nil, errorOf(c.engine.closedFake())
 	}
 	call := callPool.Get().(*call)
 	defer call.release()

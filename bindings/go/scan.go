@@ -51,7 +51,8 @@ func (r Result) Scan(dest ...any) error {
 		return r.is(fmt.Sprintf("an array of %d", len(dest)))
 	}
 	if int(r.n) != len(dest) {
-		return fmt.Errorf("rsscript: the reply has %d elements, and there are %d destinations", r.n, len(dest))
+		return r.misfit(fmt.Sprintf("an array of %d", len(dest)),
+			fmt.Sprintf("the reply has %d elements, and there are %d destinations", r.n, len(dest)))
 	}
 	for i := range dest {
 		if element := elements.next(); dest[i] != nil {
@@ -300,7 +301,12 @@ func (r Result) intoValue(v reflect.Value) error {
 
 func (r Result) tooLarge(v reflect.Value) error {
 	text, _ := r.Text()
-	return fmt.Errorf("rsscript: %.40s does not fit into a %v", text, v.Type())
+	return r.misfit(fmt.Sprintf("a %v", v.Type()), fmt.Sprintf("%.40s does not fit into a %v", text, v.Type()))
+}
+
+// misfit is the error of a reply of the right kind that does not fit all the same.
+func (r Result) misfit(wanted, why string) error {
+	return &TypeError{Kind: r.kind, Wanted: wanted, misfit: why}
 }
 
 // uint64 is an integer that is not negative.
@@ -351,7 +357,7 @@ func (r Result) intoMap(v reflect.Value) error {
 		}
 		// What stands in an any may be a slice or a map.
 		if !key.Elem().Comparable() {
-			return fmt.Errorf("rsscript: key %d: a %T cannot be the key of a map", i, key.Elem().Interface())
+			return r.misfit("a map", fmt.Sprintf("key %d: a %T cannot be the key of a map", i, key.Elem().Interface()))
 		}
 		if err := elements.next().into(value.Interface()); err != nil {
 			return fmt.Errorf("value of %v: %w", key.Elem(), err)

@@ -124,8 +124,26 @@ func TestEveryDestination(t *testing.T) {
 		{5, (*celsius)(nil)}, {rsscript.Result{}, new(any)}, {rsscript.Result{}, new(int)}, {"x", new(netip.Addr)},
 		{"x", new(struct{})}, {map[string]any{"a": "x"}, new(map[string]int)},
 	} {
-		if err := rstest.Result(test.reply).Scan(test.into); err == nil || err.Error() == "" {
+		err := rstest.Result(test.reply).Scan(test.into)
+		if err == nil || err.Error() == "" {
 			t.Fatalf("%v into a %T", test.reply, test.into)
+		}
+	}
+}
+
+// Whatever it is that does not fit, it is a TypeError.
+func TestRepliesThatDoNotFit(t *testing.T) {
+	pair := rstest.Result([]any{[]any{1}, 2})
+	for want, err := range map[string]error{
+		"300 does not fit into a int8": rstest.Result(300).Scan(new(int8)),
+		"3 elements":                   rstest.Result([]int{1, 2, 3}).Scan(new(int), new(int)),
+		"key 0: a []interface":         pair.Scan(new(map[any]any)),
+		"is a string, not an integer":  rstest.Result("x").Scan(new(int)),
+		"is an array, not a map":       rstest.Result([]int{1}).Scan(new(embedded)),
+	} {
+		var wrong *rsscript.TypeError
+		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), want) || wrong.Wanted == "" {
+			t.Error(err)
 		}
 	}
 }
@@ -323,6 +341,29 @@ func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 	eventually(t, "the large reply is let go of", func() bool { return held() <= before+8<<20 })
 	check(t, "hello")(small[0].Text())
 	check(t, "n1000")(small[1].Text())
+}
+
+// A pipeline that is kept keeps no memory of what it was large once.
+func TestPipelinesKeepNoLargeCall(t *testing.T) {
+	client := open(t, url)
+	held := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before := held()
+	pipeline := client.Pipeline()
+	results, err := pipeline.Do("ECHO", strings.Repeat("x", 32<<20)).Exec(ctx)
+	noError(t, err)
+	equal(t, results[0].Len(), 32<<20)
+	results = nil
+	eventually(t, "the large call is let go of", func() bool { return held() <= before+8<<20 })
+	check(t, "PONG")(func() (string, error) {
+		results, err := pipeline.Do("PING").Exec(ctx)
+		noError(t, err)
+		return results[0].Text()
+	}())
 }
 
 // The error of a pipeline that broke keeps none of the replies that came before.

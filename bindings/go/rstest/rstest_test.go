@@ -275,8 +275,19 @@ func TestViewsAndOptions(t *testing.T) {
 	if client.Stats() != (rsscript.Stats{}) || hook.count != 1 {
 		t.Fatal(hook.count)
 	}
+	_, unordered := client.Transaction().RepairUnordered().Do("PING").Exec(ctx)
+	_, trusting := client.Pipeline().TrustCache().Do("PING").Exec(ctx)
+	if !errors.Is(unordered, rsscript.ErrInvalidArgument) || !errors.Is(trusting, rsscript.ErrInvalidArgument) {
+		t.Fatal(unordered, trusting)
+	}
+	if stats, err := client.ScriptStats(ctx); stats != nil || err != nil {
+		t.Fatal(stats, err)
+	}
 	client.Close()
 	client.Close()
+	if _, err := client.ScriptStats(ctx); !errors.Is(err, rsscript.ErrClosed) {
+		t.Fatal(err)
+	}
 }
 
 type counter struct{ count int }
