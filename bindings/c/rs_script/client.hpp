@@ -234,7 +234,7 @@ private:
             return Error(RS_ERR_INVALID_URL, "invalid URL: it holds a NUL", RS_REASON_ARGUMENT, true);
         rs_client *client = nullptr;
         rs_error *error = nullptr;
-        if (rs_client_open(std::string(url).c_str(), options, &client, &error) != RS_OK) return Error(error);
+        if (rs_client_open(detail::Secret(url).text.c_str(), options, &client, &error) != RS_OK) return Error(error);
         return Client(client);
     }
 
