@@ -68,7 +68,8 @@ func takeError(native *C.rs_error) *Error {
 	return err.inGo()
 }
 
-// withCString calls f with a copy of text that ends in a NUL, and is overwritten afterwards; text must hold none itself.
+// withCString calls f with a copy of text that ends in a NUL; text must hold none itself. The copy is overwritten
+// afterwards.
 func withCString(what, text string, f func(*C.char) *Error) *Error {
 	for i := range len(text) {
 		if text[i] == 0 {
