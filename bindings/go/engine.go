@@ -106,6 +106,7 @@ func newEngine(settings *settings) (*engine, *Error) {
 		idle: make(chan struct{}), closeDone: make(chan struct{}),
 	}
 	e.room.capacity, e.room.failsFull = settings.maxInFlight, settings.failsFull
+	e.room.longest = settings.callTimeout
 	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is
 	// taking out.
 	err := e.newQueue(C.RS_QUEUE_NO_THREAD)
