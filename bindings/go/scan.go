@@ -32,9 +32,9 @@ type Scanner interface {
 // [big.Int], [Result] and any; to a slice, which takes an array or a set; to a map or a struct, which takes a map,
 // see below; and to a pointer, which is nil where the reply is. It may be a [Scanner], an [encoding.TextUnmarshaler]
 // or else an [encoding.BinaryUnmarshaler]. (What is both, as a netip.Addr, is read as text. As an argument it goes in
-// its binary form: send its String() where it is to be scanned again.) A single slice, map or struct takes the reply as a whole. An integer that does
-// not fit is an error, and so is nil for what has no nil, for which [errors.Is] holds with [ErrNil]. So is another
-// number of elements than of destinations; a destination that is nil leaves one out.
+// its binary form: send its String() where it is to be scanned again.) A single slice, map or struct takes the reply
+// as a whole. An integer that does not fit is an error, and so is nil for what has no nil, for which [errors.Is] holds
+// with [ErrNil]. So is another number of elements than of destinations; a destination that is nil leaves one out.
 //
 // Of a struct each exported field takes the value of the key in its tag, as in `redis:"name"`; without one, that of
 // the field's own name, in whatever case. `redis:"-"` leaves it out. What has no field is left out; a field without
