@@ -174,6 +174,14 @@ static void moving() {
     CHECK_INT(thrown_by([&] { script.call(client, {"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(thrown_by([&] { script.on(client).call({"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
     CHECK(script.try_call(client, {"foo"}, {"5"}).error().is_not_executed());
+    // Nor for no client in particular.
+    CHECK_INT(rs::Script::try_register(client, multiply_lua).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(rs::Library::try_register(client, "#!lua name=moved").error().status(), RS_ERR_INVALID_ARGUMENT);
+    // Nor with every default in place of what the options had.
+    rs::Options options;
+    options.password("not that of the server").call_timeout(1min);
+    const rs::Options taken_options = std::move(options);
+    CHECK_INT(rs::Client::try_open(server_url(one), options).error().status(), RS_ERR_INVALID_ARGUMENT);
 
     rs::Reply other = std::move(reply);
     CHECK(!reply && other.string() == "hello");

@@ -52,6 +52,7 @@ public:
     static Result<Client> try_open(std::string_view url) { return open(url, nullptr); }
     static Result<Client> try_open(std::string_view url, const Options &options) {
         if (options.error()) return *options.error();
+        if (!options.get()) return detail::moved_from("the options were");
         return open(url, options.get());
     }
 
