@@ -50,11 +50,11 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 	}
 	var replies packed
 	for i := range unpacked.items {
-		if err := e.closedFake(); err != nil {
-			c.result = failed(err)
-			return
+		var result Result
+		err := e.closedFake()
+		if err == nil {
+			result, err = e.answerItem(ctx, unpacked.faked(i))
 		}
-		result, err := e.answerItem(ctx, unpacked.faked(i))
 		if err == nil && !unpacked.isPipeline {
 			c.result = result
 			if result.err != nil {
@@ -65,10 +65,13 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 		if err != nil {
 			if unpacked.isPipeline {
 				if err.NotExecuted && i > 0 {
-					err = failureOf(ctx, lost)
+					// Those before it were executed.
+					err = failureOf(ctx, lostBy(err))
 				}
-				err.Index = i
-				if !unpacked.isAtomic {
+				if err.Status != ErrClosed {
+					err.Index = i
+				}
+				if i > 0 && !unpacked.isAtomic {
 					c.arrived = aggregate(KindArray, i, replies)
 				}
 			}
@@ -104,7 +107,7 @@ func (e *engine) answerItem(ctx context.Context, call *fake.Call) (Result, *Erro
 			select {
 			case <-ctx.Done():
 			case <-e.closeDone:
-				failure.Reason, failure.Message = int32(ReasonClosed), "the client was closed; the call may have been executed"
+				failure.Reason, failure.Message = int32(ReasonClosed), closedMeanwhile
 			}
 			if errors.Is(ctx.Err(), context.Canceled) {
 				failure.Reason, failure.Message = int32(ReasonCancelled), "the call was cancelled; it may have been executed"
@@ -115,9 +118,18 @@ func (e *engine) answerItem(ctx context.Context, call *fake.Call) (Result, *Erro
 	return madeResult(ctx, reply)
 }
 
-var lost = fake.Failure{
-	Status: int32(ErrIndeterminate), Reason: int32(ReasonConnectionLost), Indeterminate: true,
-	Message: "the connection was lost; the call may have been executed",
+const closedMeanwhile = "the client was closed; the call may have been executed"
+
+// lostBy is how a pipeline ends of which this befell an item behind others.
+func lostBy(err *Error) fake.Failure {
+	lost := fake.Failure{
+		Status: int32(ErrIndeterminate), Reason: int32(ReasonConnectionLost), Indeterminate: true,
+		Message: "the connection was lost; the call may have been executed",
+	}
+	if err.Status == ErrClosed {
+		lost.Reason, lost.Message = int32(ReasonClosed), closedMeanwhile
+	}
+	return lost
 }
 
 // madeResult makes a result of what a fake has given, or the error of the call.
@@ -247,6 +259,8 @@ func (p *packed) value(v reflect.Value) {
 		p.result(Result{kind: KindBoolean, n: n})
 	case v.Kind() == reflect.String:
 		p.textOf(KindString, v.String())
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8:
+		p.textOf(KindString, string(v.Bytes()))
 	case v.Kind() == reflect.Slice || v.Kind() == reflect.Array:
 		p.buf = append(p.buf, byte(KindArray))
 		p.number(v.Len())

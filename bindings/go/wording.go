@@ -41,7 +41,9 @@ func (e *Error) inGo() *Error {
 	}
 	switch e.Status {
 	case ErrNoRoute:
-		e.Message += "; see Client.WithRouteKey, WithRouteSlot, WithRouteNode and WithRouteAll"
+		const advice = "; see Client.WithRouteKey, WithRouteSlot, WithRouteNode and WithRouteAll"
+		// Of a fake's it may be there already.
+		e.Message = strings.TrimSuffix(e.Message, advice) + advice
 	case ErrInvalidArgument, ErrInvalidOption:
 		e.Message = namesInGo.Replace(e.Message)
 	}

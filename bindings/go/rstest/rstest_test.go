@@ -2,6 +2,7 @@ package rstest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -121,6 +122,7 @@ func TestReplies(t *testing.T) {
 		},
 		{digits, rsscript.KindBigNumber, `"123456789012345678901"`},
 		{"a\x00b", rsscript.KindString, `"a\x00b"`}, {[]byte("b"), rsscript.KindString, `"b"`},
+		{json.RawMessage("b"), rsscript.KindString, `"b"`},
 		{rstest.Status("OK"), rsscript.KindStatus, `"OK"`},
 		{[]any{1, []string{"x"}, nil, errors.New("ERR no")}, rsscript.KindArray, `array[1 array["x"] nil error(ERR no)]`},
 		{map[string]any{"b": 2, "a": []int{1}}, rsscript.KindMap, `map["a" array[1] "b" 2]`},
@@ -206,6 +208,44 @@ func TestPipelines(t *testing.T) {
 	}
 	answers["A"] = rstest.NotSent()
 	if results, err = exec(client.Pipeline()); len(results) != 0 || !err.NotExecuted || err.Status != rsscript.ErrConnect {
+		t.Fatal(results, err)
+	}
+}
+
+// A client that is closed while a pipeline is answered has had what came before executed.
+func TestPipelinesWhoseClientIsClosed(t *testing.T) {
+	for _, atomic := range []bool{false, true} {
+		var client *rsscript.Client
+		client = rstest.Open(t, func(call *rstest.Call) any {
+			if call.Index == 1 {
+				client.Close()
+			}
+			return call.Index
+		})
+		pipeline := client.Pipeline()
+		if atomic {
+			pipeline = client.Transaction()
+		}
+		results, failure := pipeline.Do("A").Do("B").Do("C").Exec(ctx)
+		var err *rsscript.Error
+		if !errors.As(failure, &err) || !errors.Is(err, rsscript.ErrIndeterminate) || err.NotExecuted || err.Index != 2 ||
+			err.Reason != rsscript.ReasonClosed || (len(results) == 2) == atomic {
+			t.Fatalf("%+v, %v", err, results)
+		}
+		results, failure = pipeline.Do("A").Exec(ctx)
+		if !errors.As(failure, &err) || !errors.Is(err, rsscript.ErrClosed) || !err.NotExecuted || results != nil {
+			t.Fatalf("%+v, %v", err, results)
+		}
+	}
+}
+
+// What a fake says of routes is told with the advice that such an error has, once.
+func TestAdviceIsGivenOnce(t *testing.T) {
+	client := rstest.Open(t, func(*rstest.Call) any {
+		return &rsscript.Error{Status: rsscript.ErrNoRoute, Message: "nowhere", NotExecuted: true}
+	})
+	results, err := client.Pipeline().Do("X").Exec(ctx)
+	if err != nil || strings.Count(results[0].Err().Error(), "WithRouteAll") != 1 {
 		t.Fatal(results, err)
 	}
 }
