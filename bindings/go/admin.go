@@ -25,8 +25,8 @@ const (
 // ScriptLoad loads a script into the server's cache; in a cluster, into every primary's. There is no need to: a call
 // does it by itself.
 func (c *Client) ScriptLoad(ctx context.Context, script *Script) error {
-	if script.err != nil {
-		return script.err
+	if err := script.unusable(); err != nil {
+		return err
 	}
 	return c.administer(ctx, func(p *packed) *Error {
 		p.load(script.native)

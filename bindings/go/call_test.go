@@ -17,6 +17,7 @@ import (
 	"time"
 
 	rsscript "github.com/rs-script/rs_script/bindings/go"
+	"github.com/rs-script/rs_script/bindings/go/rstest"
 )
 
 var ctx = context.Background()
@@ -491,6 +492,74 @@ func TestPipeline(t *testing.T) {
 	results, err = pipeline.Exec(ctx)
 	if err != nil || len(results) != 10000 || !results[9999].IsNil() {
 		t.Fatal(len(results), err)
+	}
+}
+
+// panics when it is marshalled.
+type panics struct{}
+
+func (panics) MarshalBinary() ([]byte, error) { panic("no bytes") }
+
+// What panics while it is appended leaves nothing behind in the pipeline, of which others' calls would take harm.
+func TestPipelineAfterAPanic(t *testing.T) {
+	client := open(t, url)
+	key := keyOf(t)
+	pipeline := client.Pipeline().Do("SET", key, "first")
+	for _, append := range []func(){
+		func() { pipeline.Do("SET", key, panics{}) },
+		func() { pipeline.Call(client.Script("return 1"), []string{key}, panics{}) },
+	} {
+		func() {
+			defer func() {
+				if recover() != "no bytes" {
+					t.Fatal("no panic reached its caller")
+				}
+			}()
+			append()
+		}()
+	}
+	results, err := pipeline.Do("GET", key).Exec(ctx)
+	if err != nil || len(results) != 2 {
+		t.Fatal(results, err)
+	}
+	check(t, "first")(results[1].Text())
+}
+
+// What nobody has made is refused, and harms no call of others.
+func TestWhatNobodyHasMade(t *testing.T) {
+	client := open(t, url)
+	var (
+		none     rsscript.Client
+		script   rsscript.Script
+		library  rsscript.Library
+		pipeline rsscript.Pipeline
+	)
+	made := client.Script("return 1")
+	_, inPipeline := client.Pipeline().Call(&script, nil).Exec(ctx)
+	_, nilInPipeline := client.Pipeline().Call(nil, nil).Exec(ctx)
+	_, loaded := client.LibraryLoad(ctx, &library)
+	_, nilLoaded := client.LibraryLoad(ctx, nil)
+	_, pruned := client.LibraryPrune(ctx, &library)
+	_, executed := pipeline.Do("PING").Exec(ctx)
+	_, view := none.WithRouteSlot(1)
+	_, stats := none.ScriptStats(ctx)
+	for i, err := range []error{
+		script.On(client).Call(ctx, nil).Err(), script.Call(ctx, nil).Err(), client.ScriptLoad(ctx, &script),
+		client.ScriptLoad(ctx, nil), inPipeline, nilInPipeline, loaded, nilLoaded, pruned, executed, view, stats,
+		library.On(client).Function("f").Call(ctx, nil).Err(), library.Function("f").Call(ctx, nil).Err(),
+		none.Do(ctx, "PING").Err(), none.Script("return 1").Call(ctx, nil).Err(), made.On(nil).Call(ctx, nil).Err(),
+		made.On(&none).Call(ctx, nil).Err(), none.ScriptFlush(ctx, rsscript.FlushSync),
+		script.On(rstest.Open(t, func(*rstest.Call) any { return 1 })).Call(ctx, nil).Err(),
+	} {
+		if own := checkError(t, err, rsscript.ErrInvalidArgument); !own.NotExecuted {
+			t.Fatal(i, err)
+		}
+		within, cancel := context.WithTimeout(ctx, time.Minute)
+		check(t, int64(1))(made.Call(within, nil).Int64())
+		cancel()
+	}
+	if none.Close() != nil || none.Stats() != (rsscript.Stats{}) || script.SHA()+library.Name() != "" {
+		t.Fatal("there is something to it")
 	}
 }
 

@@ -25,6 +25,13 @@ type Client struct {
 	lane   lane
 }
 
+// isNone tells of a client that Open has not made, or of nil.
+func (c *Client) isNone() bool { return c == nil || c.engine == nil }
+
+func noClient() *Error {
+	return refused(ErrInvalidArgument, "the client is none: it was not made by Open; nothing was sent")
+}
+
 // nativeClient frees its handle when nobody has it any more.
 type nativeClient struct{ pointer *C.rs_client }
 
@@ -111,6 +118,9 @@ func open(url string, settings *settings) (*Client, *Error) {
 // that a logger keeps, or a function that is asked for credentials. On what WithReadFrom and its neighbours have made
 // it closes the client itself. It may be called again, and always returns nil.
 func (c *Client) Close() error {
+	if c.isNone() {
+		return nil
+	}
 	c.engine.close(func() {
 		C.rs_client_close(c.native.pointer)
 		runtime.KeepAlive(c.native)
@@ -170,7 +180,7 @@ type Stats struct {
 
 // Stats gives the client's figures.
 func (c *Client) Stats() Stats {
-	if c.engine.fake != nil {
+	if c.isNone() || c.engine.fake != nil {
 		return Stats{}
 	}
 	var values [C.RS_STAT_COUNT]C.uint64_t

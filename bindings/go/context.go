@@ -46,7 +46,14 @@ func timeoutOf(ctx context.Context) (uint32, *Error) {
 	if left <= 0 {
 		return 0, ended(ctx)
 	}
-	return uint32(min((left+time.Millisecond-1)/time.Millisecond, math.MaxUint32)), nil
+	return uint32(min(milliseconds(left), math.MaxUint32)), nil
+}
+
+// endsByItself tells whether the library ends a call of this context, which has ended, by itself, and says that its
+// time was over: the context has told when that is. One made of another with a clock of its own may end sooner.
+func endsByItself(ctx context.Context) bool {
+	deadline, told := ctx.Deadline()
+	return told && !time.Now().Before(deadline) && errors.Is(ctx.Err(), context.DeadlineExceeded)
 }
 
 // ended is the error of a call whose context had ended before.

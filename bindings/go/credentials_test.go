@@ -8,12 +8,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	rsscript "github.com/rs-script/rs_script/bindings/go"
 )
@@ -337,4 +340,44 @@ func TestCredentialsAndClientsAreCollected(t *testing.T) {
 		runtime.GC()
 		return collected.Load() >= count-1
 	})
+}
+
+// outsideGo tells how often a text stands in memory that is none of Go's, where the system shows that.
+func outsideGo(t testing.TB, text string) (count int) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return 0
+	}
+	memory, err := os.Open("/proc/self/mem")
+	noError(t, err)
+	defer memory.Close()
+	const large = 256 << 20
+	ofGo := uint64(uintptr(unsafe.Pointer(&make([]byte, 64)[0]))) >> 32
+	for _, line := range strings.Split(string(maps), "\n") {
+		var from, to uint64
+		var rights string
+		fmt.Sscanf(line, "%x-%x %s", &from, &to, &rights)
+		if strings.HasPrefix(rights, "rw") && from>>32 != ofGo && to-from < large {
+			bytes := make([]byte, to-from)
+			n, _ := memory.ReadAt(bytes, int64(from))
+			count += strings.Count(string(bytes[:n]), text)
+		}
+	}
+	return count
+}
+
+// Of a URL the library gets a copy, which is overwritten.
+func TestNoCopyOfAURLKeepsItsPassword(t *testing.T) {
+	for range 2 {
+		password := fmt.Sprintf("the-first-bytes-may-be-gone-%020d", rand.Uint64())
+		client, err := rsscript.Open(ctx, "redis://user:"+password+"@127.0.0.1:1")
+		if err == nil {
+			client.Close()
+			t.Fatal("there is a server at port 1")
+		}
+		if count := outsideGo(t, password[len(password)-16:]); count > 0 {
+			t.Fatal(count)
+		}
+	}
 }

@@ -19,9 +19,9 @@ import "C"
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -106,6 +106,7 @@ func newEngine(settings *settings) (*engine, *Error) {
 		idle: make(chan struct{}), closeDone: make(chan struct{}),
 	}
 	e.room.capacity, e.room.failsFull = settings.maxInFlight, settings.failsFull
+	e.room.longest = settings.callTimeout
 	// Where Go's poller takes only descriptors of other kinds, the library's thread does the work and polling is
 	// taking out.
 	err := e.newQueue(C.RS_QUEUE_NO_THREAD)
@@ -136,6 +137,10 @@ const placeBits = 24
 
 // do makes a call and waits for it. The caller releases the call.
 func (h *Client) do(ctx context.Context, c *call) {
+	if h.isNone() {
+		c.result = failed(noClient())
+		return
+	}
 	if e := h.engine; e.hooks != nil || e.fake != nil {
 		h.doWatched(ctx, c)
 		return
@@ -170,6 +175,8 @@ func (h *Client) carry(ctx context.Context, c *call) {
 			<-c.done
 		}
 	}
+	// A client that nobody has any more is closed: not while this call goes on.
+	runtime.KeepAlive(h)
 	if err := c.result.err; err != nil && err.mayBeOfContext() {
 		err.cause = causeOf(ctx)
 	}
@@ -348,8 +355,7 @@ func (e *engine) remove(tag uint64) *call {
 // callOffFor has a call completed at once whose context has ended. Its completion says whether it may have been
 // executed. It may be over already.
 func (h *Client) callOffFor(ctx context.Context, c unsent) {
-	// At its deadline the library ends the call by itself, and says so, where the context has told when that is.
-	if _, told := ctx.Deadline(); told && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if endsByItself(ctx) {
 		return
 	}
 	e, l := h.engine, &h.lane
@@ -452,8 +458,12 @@ func (c *call) take(bytes []byte, isOwn bool) {
 	if status == 0 {
 		c.result = r.reply()
 	} else {
-		c.result = failed(r.failure(status, flags))
+		err := r.failure(status, flags)
+		c.result = failed(err)
 		if flags&packedArrived != 0 {
+			// It may be kept for long, and is not to keep the replies.
+			err.ServerCode, err.Message, err.Node =
+				strings.Clone(err.ServerCode), strings.Clone(err.Message), strings.Clone(err.Node)
 			c.arrived = r.reply()
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"reflect"
 	"slices"
@@ -49,13 +50,11 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 	}
 	var replies packed
 	for i := range unpacked.items {
-		select {
-		case <-e.closeDone:
-			c.result = failed(closedError())
-			return
-		default:
+		var result Result
+		err := e.closedFake()
+		if err == nil {
+			result, err = e.answerItem(ctx, unpacked.faked(i))
 		}
-		result, err := e.answerItem(ctx, unpacked.faked(i))
 		if err == nil && !unpacked.isPipeline {
 			c.result = result
 			if result.err != nil {
@@ -66,10 +65,13 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 		if err != nil {
 			if unpacked.isPipeline {
 				if err.NotExecuted && i > 0 {
-					err = failureOf(ctx, lost)
+					// Those before it were executed.
+					err = failureOf(ctx, lostBy(err))
 				}
-				err.Index = i
-				if !unpacked.isAtomic {
+				if err.Status != ErrClosed {
+					err.Index = i
+				}
+				if i > 0 && !unpacked.isAtomic {
 					c.arrived = aggregate(KindArray, i, replies)
 				}
 			}
@@ -86,6 +88,16 @@ func (e *engine) answer(ctx context.Context, c *call, unpacked *packedCall) {
 	c.result = aggregate(KindArray, len(unpacked.items), replies)
 }
 
+// closedFake is the error of calls where a fake is closed.
+func (e *engine) closedFake() *Error {
+	select {
+	case <-e.closeDone:
+		return closedError()
+	default:
+		return nil
+	}
+}
+
 // answerItem gives the reply to an item, or why there is none to the call.
 func (e *engine) answerItem(ctx context.Context, call *fake.Call) (Result, *Error) {
 	reply := e.fake(ctx, call)
@@ -95,7 +107,7 @@ func (e *engine) answerItem(ctx context.Context, call *fake.Call) (Result, *Erro
 			select {
 			case <-ctx.Done():
 			case <-e.closeDone:
-				failure.Reason, failure.Message = int32(ReasonClosed), "the client was closed; the call may have been executed"
+				failure.Reason, failure.Message = int32(ReasonClosed), closedMeanwhile
 			}
 			if errors.Is(ctx.Err(), context.Canceled) {
 				failure.Reason, failure.Message = int32(ReasonCancelled), "the call was cancelled; it may have been executed"
@@ -106,9 +118,18 @@ func (e *engine) answerItem(ctx context.Context, call *fake.Call) (Result, *Erro
 	return madeResult(ctx, reply)
 }
 
-var lost = fake.Failure{
-	Status: int32(ErrIndeterminate), Reason: int32(ReasonConnectionLost), Indeterminate: true,
-	Message: "the connection was lost; the call may have been executed",
+const closedMeanwhile = "the client was closed; the call may have been executed"
+
+// lostBy is how a pipeline ends of which this befell an item behind others.
+func lostBy(err *Error) fake.Failure {
+	lost := fake.Failure{
+		Status: int32(ErrIndeterminate), Reason: int32(ReasonConnectionLost), Indeterminate: true,
+		Message: "the connection was lost; the call may have been executed",
+	}
+	if err.Status == ErrClosed {
+		lost.Reason, lost.Message = int32(ReasonClosed), closedMeanwhile
+	}
+	return lost
 }
 
 // madeResult makes a result of what a fake has given, or the error of the call.
@@ -151,7 +172,7 @@ func (p *packed) result(r Result) {
 	}
 	p.buf = append(p.buf, byte(r.kind))
 	switch r.kind {
-	case KindNil:
+	case KindNil, KindNone:
 	case KindInteger:
 		p.buf = native.AppendUint64(p.buf, uint64(r.n))
 	case KindBoolean:
@@ -224,10 +245,12 @@ func (p *packed) value(v reflect.Value) {
 	switch {
 	case v.CanInt():
 		p.result(Result{kind: KindInteger, n: v.Int()})
+	case v.CanUint() && v.Uint() > math.MaxInt64:
+		p.textOf(KindBigNumber, strconv.FormatUint(v.Uint(), 10))
 	case v.CanUint():
 		p.result(Result{kind: KindInteger, n: int64(v.Uint())})
 	case v.CanFloat():
-		p.textOf(KindDouble, strconv.FormatFloat(v.Float(), 'g', -1, 64))
+		p.textOf(KindDouble, asServersWrite(v.Float()))
 	case v.Kind() == reflect.Bool:
 		n := int64(0)
 		if v.Bool() {
@@ -236,6 +259,8 @@ func (p *packed) value(v reflect.Value) {
 		p.result(Result{kind: KindBoolean, n: n})
 	case v.Kind() == reflect.String:
 		p.textOf(KindString, v.String())
+	case v.Kind() == reflect.Slice && v.Type().Elem().Kind() == reflect.Uint8:
+		p.textOf(KindString, string(v.Bytes()))
 	case v.Kind() == reflect.Slice || v.Kind() == reflect.Array:
 		p.buf = append(p.buf, byte(KindArray))
 		p.number(v.Len())
@@ -254,6 +279,19 @@ func (p *packed) value(v reflect.Value) {
 	default:
 		panic(fmt.Sprintf("rstest: a reply cannot be of type %T", v.Interface()))
 	}
+}
+
+// asServersWrite is a double as it comes with RESP3.
+func asServersWrite(f float64) string {
+	switch {
+	case math.IsInf(f, 1):
+		return "inf"
+	case math.IsInf(f, -1):
+		return "-inf"
+	case math.IsNaN(f):
+		return "nan"
+	}
+	return strconv.FormatFloat(f, 'g', -1, 64)
 }
 
 // serverError is what a server has said, as the library tells it.

@@ -67,8 +67,11 @@ type LatencyBucket struct {
 // too many stand last, without a SHA. Without [WithScriptStats] there are none. Nothing is sent, and hooks are not
 // told.
 func (c *Client) ScriptStats(ctx context.Context) ([]ScriptStats, error) {
+	if c.isNone() {
+		return nil, noClient()
+	}
 	if c.engine.fake != nil {
-		return nil, nil
+		return nil, errorOf(c.engine.closedFake())
 	}
 	call := callPool.Get().(*call)
 	defer call.release()

@@ -103,10 +103,10 @@ func (c *Client) Library(source string, options ...LibraryOption) *Library {
 // loaded, [ErrCompile] where it does not load, [ErrNotSupported] where the server has no functions. None of these was
 // executed.
 func (l *Library) Function(name string, options ...ScriptOption) *Script {
-	script := &Script{client: l.client, err: l.err}
-	if l.err != nil {
-		return script
+	if err := l.unusable(); err != nil {
+		return &Script{err: err}
 	}
+	script := &Script{client: l.client}
 	settings, err := newScriptSettings(options)
 	if err == nil {
 		script.native, err = settings.function(l.native, name)
@@ -117,7 +117,15 @@ func (l *Library) Function(name string, options ...ScriptOption) *Script {
 
 // On gives the same library with functions to be called on another client.
 func (l *Library) On(client *Client) *Library {
-	return &Library{client: client, native: l.native, err: l.err}
+	return &Library{client: client, native: l.native, err: l.unusable()}
+}
+
+// unusable is why nothing can be done with it.
+func (l *Library) unusable() *Error {
+	if l == nil || l.native == nil && l.err == nil {
+		return refused(ErrInvalidArgument, "the library is none: it was not made by Client.Library; nothing was sent")
+	}
+	return l.err
 }
 
 // Name is the library's name as servers know it, of a pinned one with the digest behind it.
@@ -180,8 +188,8 @@ func (c *Client) LibraryDeploy(ctx context.Context, library *Library) ([]Library
 }
 
 func (c *Client) administerLibrary(ctx context.Context, kind byte, library *Library) ([]LibraryOnNode, error) {
-	if library.err != nil {
-		return nil, library.err
+	if err := library.unusable(); err != nil {
+		return nil, err
 	}
 	var told []LibraryOnNode
 	err := c.administerNodes(ctx, func(p *packed) *Error { return p.library(kind, library.native) },
@@ -256,8 +264,8 @@ type PrunedOnNode struct {
 // that is [Named].
 func (c *Client) LibraryPrune(ctx context.Context, keep ...*Library) ([]PrunedOnNode, error) {
 	for _, library := range keep {
-		if library.err != nil {
-			return nil, library.err
+		if err := library.unusable(); err != nil {
+			return nil, err
 		}
 	}
 	var told []PrunedOnNode

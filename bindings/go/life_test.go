@@ -65,6 +65,36 @@ func TestContextThatDoesNotTellItsDeadline(t *testing.T) {
 	}
 }
 
+// hasty has another clock: its time is over when `over` is closed.
+type hasty struct {
+	context.Context
+	over chan struct{}
+}
+
+func (h hasty) Done() <-chan struct{} { return h.over }
+
+func (h hasty) Err() error {
+	select {
+	case <-h.over:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// A context is over when it says so, whatever it has told of its deadline.
+func TestContextThatEndsBeforeItsDeadline(t *testing.T) {
+	client := open(t, ownServer(t).url)
+	over := hasty{ctx, make(chan struct{})}
+	within, cancel := context.WithTimeout(over, time.Hour)
+	defer cancel()
+	time.AfterFunc(50*time.Millisecond, func() { close(over.over) })
+	err := client.Do(within, "BLPOP", "none", 0).Err()
+	if own := checkError(t, err, rsscript.ErrIndeterminate); !errors.Is(own, context.DeadlineExceeded) {
+		t.Fatalf("%+v", own)
+	}
+}
+
 func TestDeadline(t *testing.T) {
 	server := ownServer(t)
 	// Several deadlines in a row, on one connection.
@@ -665,6 +695,36 @@ func TestGarbageCollectionDuringCalls(t *testing.T) {
 	group.Wait()
 	close(stop)
 	<-collected
+}
+
+// A client of which its last call is under way is not closed before that has its reply.
+func TestTheLastCallOfAClientThatNobodyHasAnyMore(t *testing.T) {
+	server := ownServer(t)
+	other := open(t, server.url)
+	// Alone, and with others that the reader polls for.
+	for _, within := range []context.Context{ctx, func() context.Context {
+		within, cancel := context.WithTimeout(ctx, time.Hour)
+		t.Cleanup(cancel)
+		return within
+	}()} {
+		client, err := rsscript.Open(ctx, server.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			// The reader takes the polling over meanwhile, and the caller only waits.
+			time.Sleep(100 * time.Millisecond)
+			for range 10 {
+				runtime.GC()
+				time.Sleep(10 * time.Millisecond)
+			}
+			other.Do(ctx, "RPUSH", "list", "value")
+		}()
+		popped, err := client.Do(within, "BLPOP", "list", 0).Strings()
+		if err != nil || len(popped) != 2 || popped[1] != "value" {
+			t.Fatal(popped, err)
+		}
+	}
 }
 
 func TestOpenIsGivenUp(t *testing.T) {

@@ -8,6 +8,12 @@ package rsscript
 #include <rs_script.h>
 #include <stdlib.h>
 
+// The text may hold a password.
+static void rsscript_free_overwritten(char *text, size_t length) {
+	for (volatile char *at = text; length > 0; length--) *at++ = 0;
+	free(text);
+}
+
 #if !defined(RS_VERSION_NUMBER)
 #error "this rs_script.h has no RS_VERSION_NUMBER: it is not that of rs_script 0.1"
 #else
@@ -62,7 +68,8 @@ func takeError(native *C.rs_error) *Error {
 	return err.inGo()
 }
 
-// withCString calls f with a copy of text that ends in a NUL; text must hold none itself.
+// withCString calls f with a copy of text that ends in a NUL; text must hold none itself. The copy is overwritten
+// afterwards.
 func withCString(what, text string, f func(*C.char) *Error) *Error {
 	for i := range len(text) {
 		if text[i] == 0 {
@@ -70,7 +77,7 @@ func withCString(what, text string, f func(*C.char) *Error) *Error {
 		}
 	}
 	native := C.CString(text)
-	defer C.free(unsafe.Pointer(native))
+	defer C.rsscript_free_overwritten(native, C.size_t(len(text)))
 	return f(native)
 }
 

@@ -5,6 +5,7 @@ package rsscript_test
 import (
 	"errors"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -21,6 +22,8 @@ type lossyProxy struct {
 	url string
 	// isArmed: the next bytes of the server are thrown away, and the connection with them.
 	isArmed atomic.Bool
+	// How many bytes of the server come through before the same happens; 0: any number.
+	left atomic.Int64
 }
 
 func newLossyProxy(t *testing.T, server *server) *lossyProxy {
@@ -58,6 +61,10 @@ func (p *lossyProxy) relay(client net.Conn, to *server) {
 	for {
 		count, err := server.Read(buffer)
 		if err != nil || p.isArmed.CompareAndSwap(true, false) {
+			return
+		}
+		if p.left.Load() > 0 && p.left.Add(-int64(count)) <= 0 {
+			p.left.Store(0)
 			return
 		}
 		if _, err := client.Write(buffer[:count]); err != nil {
@@ -155,6 +162,8 @@ func TestOnceRefused(t *testing.T) {
 	for name, options := range map[string][]rsscript.ScriptOption{
 		"idempotent too":  {rsscript.Once{}, rsscript.Idempotent},
 		"a short life":    {rsscript.Once{Lifetime: time.Nanosecond}},
+		"an endless life": {rsscript.Once{Lifetime: math.MaxInt64}},
+		"an endless wait": {rsscript.Once{WaitReplicas: 1, WaitTimeout: math.MaxInt64}},
 		"a negative life": {rsscript.Once{Lifetime: -time.Hour}},
 		"a tiny limit":    {rsscript.Once{ReplyLimit: 1}},
 		"a negative":      {rsscript.Once{WaitReplicas: -1}},

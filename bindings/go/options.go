@@ -43,16 +43,24 @@ type settings struct {
 	hooks       []Hook
 	// How long connecting may take, which is how long credentials are waited for.
 	connectTimeout time.Duration
+	// How long a call may take whose context has no deadline.
+	callTimeout time.Duration
 }
 
-// defaultConnectTimeout is the library's.
-const defaultConnectTimeout = 5 * time.Second
+// These are the library's.
+const (
+	defaultConnectTimeout = 5 * time.Second
+	defaultCallTimeout    = 10 * time.Second
+)
 
 // defaultMaxInFlight bounds what calls may take in memory, far above what a server answers in a moment.
 const defaultMaxInFlight = 1 << 16
 
 func newSettings(ctx context.Context, options []Option) (*settings, error) {
-	s := &settings{native: C.rs_options_new(), maxInFlight: defaultMaxInFlight, connectTimeout: defaultConnectTimeout}
+	s := &settings{
+		native: C.rs_options_new(), maxInFlight: defaultMaxInFlight,
+		connectTimeout: defaultConnectTimeout, callTimeout: defaultCallTimeout,
+	}
 	if deadline, ok := ctx.Deadline(); ok {
 		// Short of the default only.
 		if left := time.Until(deadline); left < defaultConnectTimeout {
@@ -95,7 +103,11 @@ func (s *settings) setText(what, text string, f func(*C.rs_options, *C.char, **C
 // milliseconds rounds up, so that what is above 0 stays so; what is not becomes 0, which the library refuses where it
 // has to.
 func milliseconds(d time.Duration) C.uint64_t {
-	return C.uint64_t(max(0, (d+time.Millisecond-1)/time.Millisecond))
+	whole := d / time.Millisecond
+	if d%time.Millisecond > 0 {
+		whole++
+	}
+	return C.uint64_t(max(0, whole))
 }
 
 // WithConnectTimeout is how long one attempt to connect may take: name look-up, TCP, TLS and handshake together.
@@ -109,9 +121,11 @@ func WithConnectTimeout(timeout time.Duration) Option {
 	}
 }
 
-// WithCallTimeout is how long a call may take whose context has no deadline, all its attempts together. Default: 10 s.
+// WithCallTimeout is how long a call may take whose context has no deadline, all its attempts together, and the wait
+// for its turn; see [WithMaxInFlight]. Default: 10 s.
 func WithCallTimeout(timeout time.Duration) Option {
 	return func(s *settings) *Error {
+		s.callTimeout = timeout
 		return s.set(func(o *C.rs_options, err **C.rs_error) C.rs_status {
 			return C.rs_options_set_call_timeout_ms(o, milliseconds(timeout), err)
 		})
@@ -380,8 +394,8 @@ func WithSentinelAuth(username, password string) Option {
 	}
 }
 
-// WithMaxInFlight is how many calls may be in flight at once. One more waits for its turn, as long as its context
-// lets it; see [WithFailWhenFull]. 1 to 16777215; default 65536.
+// WithMaxInFlight is how many calls may be in flight at once. One more waits for its turn, within its deadline and as
+// long as its context lets it; see [WithFailWhenFull]. 1 to 16777215; default 65536.
 func WithMaxInFlight(calls int) Option {
 	return func(s *settings) *Error {
 		if calls < 1 || calls >= 1<<placeBits {

@@ -97,7 +97,7 @@ func (p *packed) command(args []any, flags byte) *Error {
 	start := len(p.buf)
 	p.head(packedCommand, flags)
 	p.number(len(args))
-	return p.orBack(start, p.arguments(args))
+	return p.arguments(start, args)
 }
 
 // load appends the loading of a script.
@@ -216,7 +216,7 @@ func (p *packed) script(script *nativeScript, keys []string, args []any, flags b
 			return p.orBack(start, unusable("key", i, err))
 		}
 	}
-	err := p.orBack(start, p.arguments(args))
+	err := p.arguments(start, args)
 	if err == nil {
 		p.scripts = append(p.scripts, scriptAt{offset, script})
 	}
@@ -234,12 +234,21 @@ func unusable(what string, index int, err error) *Error {
 	return refused(ErrInvalidArgument, fmt.Sprintf("%s %d %v; nothing was sent", what, index, err))
 }
 
-func (p *packed) arguments(args []any) *Error {
+// arguments appends those of a call that begins at start. On an error, and where one of them panics while it is
+// marshalled, nothing is left of the call.
+func (p *packed) arguments(start int, args []any) *Error {
+	isWhole := false
+	defer func() {
+		if !isWhole {
+			p.buf = p.buf[:start]
+		}
+	}()
 	for i, arg := range args {
 		if err := p.argument(arg); err != nil {
 			return unusable("argument", i, err)
 		}
 	}
+	isWhole = true
 	return nil
 }
 

@@ -52,8 +52,8 @@ func (p *Pipeline) CallRO(script *Script, keys []string, args ...any) *Pipeline 
 }
 
 func (p *Pipeline) call(script *Script, flags byte, token string, keys []string, args []any) *Pipeline {
-	if script.err != nil {
-		return p.appended(script.err)
+	if err := script.unusable(); err != nil {
+		return p.appended(err)
 	}
 	return p.appended(p.items.script(script.native, keys, args, flags, token))
 }
@@ -81,7 +81,16 @@ func (p *Pipeline) Exec(ctx context.Context) ([]Result, error) { return p.exec(c
 func (p *Pipeline) exec(ctx context.Context, options *CallOptions) ([]Result, error) {
 	items, count, err := &p.items, p.count, p.err
 	p.count, p.err = 0, nil
-	defer items.reset()
+	defer func() {
+		items.reset()
+		// It may be kept for long.
+		if cap(items.buf) > keptBatch {
+			items.buf = nil
+		}
+	}()
+	if err == nil {
+		err = unfitFlags(p.flags)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +107,18 @@ func (p *Pipeline) exec(ctx context.Context, options *CallOptions) ([]Result, er
 	}
 	p.client.do(ctx, call)
 	return call.results()
+}
+
+// unfitFlags is why a pipeline cannot have all of these flags.
+func unfitFlags(flags byte) *Error {
+	isAtomic := flags&packedAtomic != 0
+	switch {
+	case isAtomic && flags&packedRepairUnordered != 0:
+		return refused(ErrInvalidArgument, "RepairUnordered is not for a transaction; nothing was sent")
+	case !isAtomic && flags&packedTrustCache != 0:
+		return refused(ErrInvalidArgument, "TrustCache is for a transaction only; nothing was sent")
+	}
+	return nil
 }
 
 // FirstErr is the error of the first of these results that has one, such as those of [Pipeline.Exec]; nil if none has.

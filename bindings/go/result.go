@@ -78,9 +78,15 @@ type TypeError struct {
 	Kind Kind
 	// Wanted is what it was asked for, such as "an integer".
 	Wanted string
+
+	// What is wrong with the reply where its kind is not.
+	misfit string
 }
 
 func (e *TypeError) Error() string {
+	if e.misfit != "" {
+		return "rsscript: " + e.misfit
+	}
 	return fmt.Sprintf("rsscript: the reply is %s, not %s", article(e.Kind), e.Wanted)
 }
 
@@ -115,7 +121,7 @@ func (r Result) is(wanted string) error {
 	if r.err != nil {
 		return r.err
 	}
-	return &TypeError{r.kind, wanted}
+	return &TypeError{Kind: r.kind, Wanted: wanted}
 }
 
 // Int64 is the value of an integer, and of a string that is one, such as that of GET; a boolean is 1 or 0.
@@ -153,7 +159,7 @@ func (r Result) BigInt() (*big.Int, error) {
 	switch r.kind {
 	case KindInteger:
 		return big.NewInt(r.n), nil
-	case KindBigNumber, KindString:
+	case KindBigNumber, KindString, KindStatus:
 		if n, ok := new(big.Int).SetString(r.data, 10); ok {
 			return n, nil
 		}

@@ -8,6 +8,8 @@ import (
 	"container/list"
 	"context"
 	"fmt"
+	"math"
+	"time"
 )
 
 // room counts the calls in flight. All of it is guarded by the engine's mu.
@@ -15,6 +17,8 @@ type room struct {
 	capacity  int
 	inFlight  int
 	failsFull bool
+	// How long a call may wait whose context has no deadline.
+	longest time.Duration
 	// Of *waiter. First come, first served.
 	waiting list.List
 }
@@ -45,11 +49,15 @@ func (e *engine) waitForRoom(ctx context.Context) (timeout uint32, err *Error) {
 	w := &waiter{over: make(chan struct{})}
 	mine := r.waiting.PushBack(w)
 	e.mu.Unlock()
-	select {
-	case <-w.over:
-	case <-ctx.Done():
+	if _, told := ctx.Deadline(); told {
+		select {
+		case <-w.over:
+		case <-ctx.Done():
+		}
+		timeout, err = timeoutOf(ctx)
+	} else {
+		timeout, err = r.waitWithin(ctx, w)
 	}
-	timeout, err = timeoutOf(ctx)
 	e.mu.Lock()
 	if e.closed {
 		err = closedError()
@@ -62,6 +70,26 @@ func (e *engine) waitForRoom(ctx context.Context) (timeout uint32, err *Error) {
 		r.waiting.Remove(mine) // Does nothing where it is out already.
 	}
 	return timeout, err
+}
+
+// waitWithin waits for a place within the client's own time, and gives what is then left of that.
+func (r *room) waitWithin(ctx context.Context, w *waiter) (uint32, *Error) {
+	end := time.Now().Add(r.longest)
+	timer := time.NewTimer(r.longest)
+	defer timer.Stop()
+	select {
+	case <-w.over:
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	if _, err := timeoutOf(ctx); err != nil {
+		return 0, err
+	}
+	left := time.Until(end)
+	if left <= 0 {
+		return 0, refused(ErrTimeout, "the call's time was over before it was its turn; nothing was sent")
+	}
+	return uint32(min(milliseconds(left), math.MaxUint32)), nil
 }
 
 // freePlace gives a call's place to who has waited longest, or back. With mu held.

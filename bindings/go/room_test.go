@@ -72,6 +72,24 @@ func TestAFullQueueWaits(t *testing.T) {
 	check(t, "PONG")(client.Do(ctx, "PING").Text())
 }
 
+// Without a deadline of its context a call waits no longer than the client lets calls take.
+func TestWaitingForATurnEndsAtTheClientsOwnTimeout(t *testing.T) {
+	server := ownServer(t)
+	client := open(t, server.url, rsscript.WithMaxInFlight(1), rsscript.WithCallTimeout(100*time.Millisecond))
+	long, cancel := context.WithTimeout(ctx, time.Hour)
+	defer cancel()
+	popped := make(chan error, 1)
+	go func() { popped <- client.Do(long, "BLPOP", "list", 0).Err() }()
+	eventually(t, "one is in flight", func() bool { return client.Stats().InFlight == 1 })
+	err := checkError(t, client.Do(ctx, "PING").Err(), rsscript.ErrTimeout)
+	if !err.NotExecuted || !errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("%+v", err)
+	}
+	server.mustRaw(t, "RPUSH list value")
+	noError(t, <-popped)
+	check(t, "PONG")(client.Do(long, "PING").Text())
+}
+
 func TestCloseWhileCallsWaitForTheirTurn(t *testing.T) {
 	server := ownServer(t)
 	goroutinesGone := noGoroutinesLeft(t)

@@ -31,9 +31,10 @@ type Scanner interface {
 // A destination may point to string, []byte, bool, any integer or floating-point type, types that are made of these,
 // [big.Int], [Result] and any; to a slice, which takes an array or a set; to a map or a struct, which takes a map,
 // see below; and to a pointer, which is nil where the reply is. It may be a [Scanner], an [encoding.TextUnmarshaler]
-// or an [encoding.BinaryUnmarshaler]. A single slice, map or struct takes the reply as a whole. An integer that does
-// not fit is an error, and so is nil for what has no nil, for which [errors.Is] holds with [ErrNil]. So is another
-// number of elements than of destinations; a destination that is nil leaves one out.
+// or else an [encoding.BinaryUnmarshaler]. (What is both, as a netip.Addr, is read as text. As an argument it goes in
+// its binary form: send its String() where it is to be scanned again.) A single slice, map or struct takes the reply
+// as a whole. An integer that does not fit is an error, and so is nil for what has no nil, for which [errors.Is] holds
+// with [ErrNil]. So is another number of elements than of destinations; a destination that is nil leaves one out.
 //
 // Of a struct each exported field takes the value of the key in its tag, as in `redis:"name"`; without one, that of
 // the field's own name, in whatever case. `redis:"-"` leaves it out. What has no field is left out; a field without
@@ -51,7 +52,8 @@ func (r Result) Scan(dest ...any) error {
 		return r.is(fmt.Sprintf("an array of %d", len(dest)))
 	}
 	if int(r.n) != len(dest) {
-		return fmt.Errorf("rsscript: the reply has %d elements, and there are %d destinations", r.n, len(dest))
+		return r.misfit(fmt.Sprintf("an array of %d", len(dest)),
+			fmt.Sprintf("the reply has %d elements, and there are %d destinations", r.n, len(dest)))
 	}
 	for i := range dest {
 		if element := elements.next(); dest[i] != nil {
@@ -96,8 +98,12 @@ func isWhole(dest any) bool {
 
 // into puts the reply into what dest points to.
 func (r Result) into(dest any) error {
+	v := reflect.ValueOf(dest)
+	if r.err == nil && (!v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()) {
+		return fmt.Errorf("rsscript: the destination, of type %T, is not a pointer to anything", dest)
+	}
 	if r.err != nil {
-		if result, ok := dest.(*Result); ok {
+		if result, ok := dest.(*Result); ok && result != nil {
 			*result = r
 		}
 		return r.err
@@ -131,11 +137,13 @@ func (r Result) into(dest any) error {
 		}
 		return err
 	}
-	v := reflect.ValueOf(dest)
-	if v.Kind() != reflect.Pointer || v.IsNil() {
-		return fmt.Errorf("rsscript: the destination, of type %T, is not a pointer to anything", dest)
+	if v.Kind() == reflect.Pointer {
+		return r.intoValue(v.Elem())
 	}
-	return r.intoValue(v.Elem())
+	if takes, err := r.intoOwn(dest); takes {
+		return err
+	}
+	return fmt.Errorf("rsscript: the destination, of type %T, is not a pointer to anything", dest)
 }
 
 func set[T any](dest *T, value func() (T, error)) error {
@@ -164,7 +172,7 @@ func (r Result) scannedBool() (bool, error) {
 func (r Result) value() (any, error) {
 	switch r.kind {
 	case KindNone, KindError:
-		return nil, r.err
+		return nil, r.is("a value")
 	case KindNil:
 		return nil, nil
 	case KindInteger:
@@ -183,28 +191,39 @@ func (r Result) value() (any, error) {
 	return r.Text()
 }
 
+// intoOwn has a destination take the reply that does so itself; false where it does not.
+func (r Result) intoOwn(dest any) (bool, error) {
+	switch dest := dest.(type) {
+	case Scanner:
+		return true, dest.ScanResult(r)
+	case encoding.TextUnmarshaler:
+		text, err := r.Text()
+		if err != nil {
+			return true, err
+		}
+		return true, dest.UnmarshalText([]byte(text))
+	case encoding.BinaryUnmarshaler:
+		text, err := r.Text()
+		if err != nil {
+			return true, err
+		}
+		return true, dest.UnmarshalBinary([]byte(text))
+	}
+	return false, nil
+}
+
 func (r Result) intoValue(v reflect.Value) error {
 	if v.CanAddr() {
 		switch dest := v.Addr().Interface().(type) {
-		case Scanner:
-			return dest.ScanResult(r)
 		case *time.Duration:
 			return errors.New("rsscript: nothing says what of a time.Duration a number is; scan into an integer, and multiply")
 		// They have methods of these kinds, and are scanned otherwise.
 		case *Result, *big.Int:
 			return r.into(dest)
-		case encoding.TextUnmarshaler:
-			text, err := r.Text()
-			if err != nil {
+		default:
+			if takes, err := r.intoOwn(dest); takes {
 				return err
 			}
-			return dest.UnmarshalText([]byte(text))
-		case encoding.BinaryUnmarshaler:
-			text, err := r.Text()
-			if err != nil {
-				return err
-			}
-			return dest.UnmarshalBinary([]byte(text))
 		}
 	}
 	if r.kind == KindNil {
@@ -283,7 +302,12 @@ func (r Result) intoValue(v reflect.Value) error {
 
 func (r Result) tooLarge(v reflect.Value) error {
 	text, _ := r.Text()
-	return fmt.Errorf("rsscript: %.40s does not fit into a %v", text, v.Type())
+	return r.misfit(fmt.Sprintf("a %v", v.Type()), fmt.Sprintf("%.40s does not fit into a %v", text, v.Type()))
+}
+
+// misfit is the error of a reply of the right kind that does not fit all the same.
+func (r Result) misfit(wanted, why string) error {
+	return &TypeError{Kind: r.kind, Wanted: wanted, misfit: why}
 }
 
 // uint64 is an integer that is not negative.
@@ -334,7 +358,7 @@ func (r Result) intoMap(v reflect.Value) error {
 		}
 		// What stands in an any may be a slice or a map.
 		if !key.Elem().Comparable() {
-			return fmt.Errorf("rsscript: key %d: a %T cannot be the key of a map", i, key.Elem().Interface())
+			return r.misfit("a map", fmt.Sprintf("key %d: a %T cannot be the key of a map", i, key.Elem().Interface()))
 		}
 		if err := elements.next().into(value.Interface()); err != nil {
 			return fmt.Errorf("value of %v: %w", key.Elem(), err)

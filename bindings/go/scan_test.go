@@ -93,6 +93,7 @@ func TestEveryDestination(t *testing.T) {
 	}{
 		{"text", "text"}, {"text", []byte("text")}, {"text", named("text")}, {"text", json.RawMessage("text")}, {5, "5"},
 		{-5, int8(-5)}, {"300", int16(300)}, {5, int32(5)}, {5, int64(5)}, {5, uint(5)},
+		{rstest.Status("5"), 5}, {rstest.Status("5"), uint(5)},
 		{uint64(1) << 62, uint64(1) << 62}, {"18446744073709551615", ^uint64(0)},
 		{5, 5.0}, {"2.5", float32(2.5)}, {true, true}, {1, true}, {"0", false}, {true, 1},
 		{large, *large}, {digits, *large},
@@ -118,11 +119,31 @@ func TestEveryDestination(t *testing.T) {
 		{300, new(int8)}, {-1, new(uint)}, {"18446744073709551616", new(uint64)}, {1e300, new(float32)},
 		{1.5, new(int)}, {"x", new(int)}, {2, new(bool)}, {nil, new(int)}, {nil, new(string)}, {nil, new(bool)},
 		{"x", new([]string)}, {[]int{1, 2, 3}, new(map[string]int)}, {[]string{"x"}, new([]int)},
-		{5, new(time.Duration)}, {5, new(chan int)}, {5, 5}, {5, nil}, {5, (*int)(nil)}, {"x", new(netip.Addr)},
+		{5, new(time.Duration)}, {5, new(chan int)}, {5, 5}, {5, nil}, {5, (*int)(nil)}, {5, (*int64)(nil)},
+		{"x", (*string)(nil)}, {"x", (*[]byte)(nil)}, {5, (*any)(nil)}, {5, (*rsscript.Result)(nil)}, {5, (*big.Int)(nil)},
+		{5, (*celsius)(nil)}, {rsscript.Result{}, new(any)}, {rsscript.Result{}, new(int)}, {"x", new(netip.Addr)},
 		{"x", new(struct{})}, {map[string]any{"a": "x"}, new(map[string]int)},
 	} {
-		if err := rstest.Result(test.reply).Scan(test.into); err == nil {
+		err := rstest.Result(test.reply).Scan(test.into)
+		if err == nil || err.Error() == "" {
 			t.Fatalf("%v into a %T", test.reply, test.into)
+		}
+	}
+}
+
+// Whatever it is that does not fit, it is a TypeError.
+func TestRepliesThatDoNotFit(t *testing.T) {
+	pair := rstest.Result([]any{[]any{1}, 2})
+	for want, err := range map[string]error{
+		"300 does not fit into a int8": rstest.Result(300).Scan(new(int8)),
+		"3 elements":                   rstest.Result([]int{1, 2, 3}).Scan(new(int), new(int)),
+		"key 0: a []interface":         pair.Scan(new(map[any]any)),
+		"is a string, not an integer":  rstest.Result("x").Scan(new(int)),
+		"is an array, not a map":       rstest.Result([]int{1}).Scan(new(embedded)),
+	} {
+		var wrong *rsscript.TypeError
+		if !errors.As(err, &wrong) || !strings.Contains(err.Error(), want) || wrong.Wanted == "" {
+			t.Error(err)
 		}
 	}
 }
@@ -200,10 +221,23 @@ func (c *celsius) ScanResult(result rsscript.Result) error {
 	return err
 }
 
+type scans func(rsscript.Result)
+
+func (s scans) ScanResult(result rsscript.Result) error {
+	s(result)
+	return nil
+}
+
 func TestScanner(t *testing.T) {
 	warm, err := rsscript.As[[]celsius](rstest.Result([]any{"212", 32}))
 	noError(t, err)
 	equal(t, warm, []celsius{100, 0})
+	// One need not be a pointer.
+	var taken []rsscript.Kind
+	taker := scans(func(result rsscript.Result) { taken = append(taken, result.Kind()) })
+	noError(t, rstest.Result([]int{1, 2}).Scan(taker))
+	noError(t, rstest.Result("text").Scan(taker))
+	equal(t, taken, []rsscript.Kind{rsscript.KindArray, rsscript.KindString})
 }
 
 func TestIterators(t *testing.T) {
@@ -307,6 +341,55 @@ func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 	eventually(t, "the large reply is let go of", func() bool { return held() <= before+8<<20 })
 	check(t, "hello")(small[0].Text())
 	check(t, "n1000")(small[1].Text())
+}
+
+// A pipeline that is kept keeps no memory of what it was large once.
+func TestPipelinesKeepNoLargeCall(t *testing.T) {
+	client := open(t, url)
+	held := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before := held()
+	pipeline := client.Pipeline()
+	results, err := pipeline.Do("ECHO", strings.Repeat("x", 32<<20)).Exec(ctx)
+	noError(t, err)
+	equal(t, results[0].Len(), 32<<20)
+	results = nil
+	eventually(t, "the large call is let go of", func() bool { return held() <= before+8<<20 })
+	check(t, "PONG")(func() (string, error) {
+		results, err := pipeline.Do("PING").Exec(ctx)
+		noError(t, err)
+		return results[0].Text()
+	}())
+}
+
+// The error of a pipeline that broke keeps none of the replies that came before.
+func TestErrorsKeepNoLargeReply(t *testing.T) {
+	proxy := newLossyProxy(t, ownServer(t))
+	client := open(t, proxy.url)
+	const size = 32 << 20
+	noError(t, client.Do(ctx, "SETRANGE", "large", size-1, "x").Err())
+	held := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	before := held()
+	proxy.left.Store(size + size/2)
+	results, err := client.Pipeline().Do("GET", "large").Do("GET", "large").Exec(ctx)
+	if len(results) != 1 || results[0].Len() != size {
+		t.Fatal(len(results), err)
+	}
+	failed := checkError(t, err, rsscript.ErrIndeterminate)
+	results, err = nil, nil
+	eventually(t, "the large reply is let go of", func() bool { return held() <= before+8<<20 })
+	if failed.Index != 1 || failed.Node == "" {
+		t.Fatalf("%+v", failed)
+	}
 }
 
 // Elements of all sizes around the borders of what is copied together.

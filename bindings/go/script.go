@@ -59,7 +59,16 @@ func (c *Client) Script(source string, options ...ScriptOption) *Script {
 
 // On gives the same script to be called on another client.
 func (s *Script) On(client *Client) *Script {
-	return &Script{client: client, native: s.native, err: s.err}
+	return &Script{client: client, native: s.native, err: s.unusable()}
+}
+
+// unusable is why it cannot be called.
+func (s *Script) unusable() *Error {
+	if s == nil || s.native == nil && s.err == nil {
+		return refused(ErrInvalidArgument, "the script is none: it was not made by Client.Script or Library.Function; "+
+			"nothing was sent")
+	}
+	return s.err
 }
 
 // SHA is the script's SHA1, 40 lower-case hexadecimal digits. It is known before any call. Of a function it is that of
@@ -103,8 +112,8 @@ func (s *Script) CallRO(ctx context.Context, keys []string, args ...any) Result 
 }
 
 func (s *Script) call(ctx context.Context, options *CallOptions, keys []string, args []any) Result {
-	if s.err != nil {
-		return failed(s.err)
+	if err := s.unusable(); err != nil {
+		return failed(err)
 	}
 	call := callPool.Get().(*call)
 	defer call.release()

@@ -53,7 +53,7 @@ func (r *reader) cost() cost {
 func (r *reader) reply() Result {
 	kind := Kind(r.byte())
 	switch kind {
-	case KindNil:
+	case KindNil, KindNone:
 		return Result{kind: kind}
 	case KindInteger:
 		return Result{kind: kind, n: r.integer()}

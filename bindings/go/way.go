@@ -159,6 +159,9 @@ func (c *Client) With(from ReadFrom, route Route) (*Client, error) {
 }
 
 func (c *Client) with(from ReadFrom, route Route) (*Client, *Error) {
+	if c.isNone() {
+		return nil, noClient()
+	}
 	if c.engine.fake != nil {
 		return &Client{engine: c.engine}, nil
 	}

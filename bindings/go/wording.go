@@ -12,11 +12,11 @@ var namesInGo = strings.NewReplacer(
 	"RS_LIBRARY_NAMED", "Named", "RS_LIBRARY_ONCE", "Once",
 	"must be one of the RS_PROTOCOL_ numbers", "must be ProtocolAuto, RESP2 or RESP3",
 	"must be one of the RS_READ_FROM_ numbers", "must be Primary, PreferReplica or Replica",
-	"is none of the RS_READ_FROM_ numbers", "is none of Primary, PreferReplica and Replica",
 	"wait_timeout_ms", "WaitTimeout", "wait_replicas", "WaitReplicas",
 	"options.flags has", "the options have", "options.flags are", "the options are", "options.flags", "the options",
 	"options.name:", "Name:", "options.name", "the name", "options.route_slot", "the slot", "route_slot", "the slot",
-	"options.", "", "options: once:", "Once:", "read_from is", "ReadFrom is",
+	"options.", "", "options: once:", "Once:", "read_from is none of the RS_READ_FROM_ numbers",
+	"ReadFrom is none of Primary, PreferReplica and Replica",
 	"(option credentials)", "(WithCredentials)", "sentinel_password", "the password of WithSentinelAuth",
 	"option call_timeout:", "WithCallTimeout:", "option client_name:", "WithClientName:",
 	"option connect_timeout:", "WithConnectTimeout:", "option keepalive:", "WithKeepAlive:",
@@ -41,7 +41,9 @@ func (e *Error) inGo() *Error {
 	}
 	switch e.Status {
 	case ErrNoRoute:
-		e.Message += "; see Client.WithRouteKey, WithRouteSlot, WithRouteNode and WithRouteAll"
+		const advice = "; see Client.WithRouteKey, WithRouteSlot, WithRouteNode and WithRouteAll"
+		// Of a fake's it may be there already.
+		e.Message = strings.TrimSuffix(e.Message, advice) + advice
 	case ErrInvalidArgument, ErrInvalidOption:
 		e.Message = namesInGo.Replace(e.Message)
 	}

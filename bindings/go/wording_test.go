@@ -34,6 +34,9 @@ func TestErrorsSpeakOfGo(t *testing.T) {
 	routed := func(route rsscript.Route) error {
 		return client.DoWith(ctx, rsscript.CallOptions{Route: route}, "PING").Err()
 	}
+	_, readFrom := client.With(77, rsscript.Route{})
+	_, unordered := client.Transaction().RepairUnordered().Do("PING").Exec(ctx)
+	_, trusting := client.Pipeline().TrustCache().Do("PING").Exec(ctx)
 	_, slot := client.WithRouteSlot(20000)
 	twice := client.Library(functions, rsscript.Once{}, rsscript.Named).Function("count").Call(ctx, nil).Err()
 	for want, err := range map[string]error{
@@ -68,6 +71,10 @@ func TestErrorsSpeakOfGo(t *testing.T) {
 		"as a whole, with Once":                function(rsscript.Once{}),
 		"a library has one: Named, Once":       twice,
 		"the slot is 20000: ":                  slot,
+		"ReadFrom is none of Primary, ":        readFrom,
+		"ReadFrom is none of Primary, Prefer":  client.DoWith(ctx, rsscript.CallOptions{ReadFrom: 77}, "PING").Err(),
+		"RepairUnordered is not for a":         unordered,
+		"TrustCache is for a transaction":      trusting,
 		"the slot is 20000: slots":             routed(rsscript.RouteSlot(20000)),
 		"(WithCredentials)":                    client.Reauthenticate(ctx),
 		"use a transaction of this library's":  client.Do(ctx, "MULTI").Err(),

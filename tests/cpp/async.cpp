@@ -206,6 +206,39 @@ static void running_dry() {
     }
 }
 
+// Whoever hands the last call over, be it the Dispatcher's own thread: who runs comes back.
+static void running_beside_others() {
+    rs::Client client(server_url(redis));
+    client.command({"DEL", "list"});
+    for (Driver driver : {Driver::caller, Driver::own_thread})
+        for (int round = often(100, 5); round > 0; --round) {
+            rs::Dispatcher dispatcher(10, driver);
+            std::atomic<bool> has_ended{false}, is_running{false};
+            dispatcher.command(client, {"BLPOP", "list", 0}, [&](const rs::Result<rs::Reply> &reply) {
+                CHECK(reply.has_value());
+                has_ended = true;
+            });
+            std::thread runs([&] {
+                is_running = true;
+                dispatcher.run();
+            });
+            std::thread once([&] {
+                while (driver == Driver::caller && !has_ended) dispatcher.run_once(1ms);
+            });
+            WAIT_UNTIL(is_running);
+            client.command({"RPUSH", "list", 1});
+            once.join();
+            runs.join();
+            CHECK(has_ended);
+        }
+    // Where nobody else has run, nobody is woken: what is waited for next is.
+    rs::Dispatcher dispatcher(10);
+    dispatcher.command(client, {"PING"}, [](const rs::Result<rs::Reply> &) {});
+    dispatcher.run();
+    dispatcher.command(client, {"BLPOP", "none", "0.02"}, [](const rs::Result<rs::Reply> &) {});
+    CHECK_INT(dispatcher.run_once(), 1);
+}
+
 // A server that stands still: the deadline ends a call, and so does cancelling.
 static void deadlines_and_cancelling() {
     server *slow = server_start();
@@ -361,6 +394,7 @@ int main() {
     RUN(drivers);
     RUN(many_threads_and_calls);
     RUN(running_dry);
+    RUN(running_beside_others);
     RUN(deadlines_and_cancelling);
     RUN(going);
     RUN(forking);

@@ -1,6 +1,7 @@
 // The C++ wrapper: ownership, what goes in, what comes out, exceptions and results.
 #include <rs_script.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <list>
@@ -16,13 +17,29 @@ using namespace std::chrono_literals;
 
 // Heap use of this program's C++ side; the library has an allocator of its own.
 static std::atomic<std::size_t> allocations{0};
+// Blocks of as many bytes as `watched` and more are looked at when they are freed, whether they hold it.
+static std::string_view watched;
+static std::atomic<std::size_t> holders{0}, freed_with_it{0};
+static std::array<std::atomic<char *>, 16> blocks;
+static constexpr std::size_t longest = 4096;
 void *operator new(std::size_t size) {
     ++allocations;
-    if (void *memory = std::malloc(size ? size : 1)) return memory;
-    throw std::bad_alloc();
+    const bool is_watched = !watched.empty() && size >= watched.size() && size <= longest;
+    // So long that all of them can be searched alike.
+    void *memory = is_watched ? std::calloc(1, longest) : std::malloc(size ? size : 1);
+    if (!memory) throw std::bad_alloc();
+    if (is_watched) blocks[holders++ % blocks.size()] = static_cast<char *>(memory);
+    return memory;
 }
-void operator delete(void *memory) noexcept { std::free(memory); }
-void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void *memory) noexcept {
+    for (std::atomic<char *> &block : blocks) {
+        if (!memory || block != memory) continue;
+        freed_with_it += std::string_view(block, longest).find(watched) != std::string_view::npos;
+        block = nullptr;
+    }
+    std::free(memory);
+}
+void operator delete(void *memory, std::size_t) noexcept { operator delete(memory); }
 
 static server *one, *two;
 static constexpr std::string_view multiply_lua = "return redis.call('GET', KEYS[1]) * ARGV[1]";
@@ -157,6 +174,14 @@ static void moving() {
     CHECK_INT(thrown_by([&] { script.call(client, {"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
     CHECK_INT(thrown_by([&] { script.on(client).call({"foo"}, {"5"}); }).status(), RS_ERR_INVALID_ARGUMENT);
     CHECK(script.try_call(client, {"foo"}, {"5"}).error().is_not_executed());
+    // Nor for no client in particular.
+    CHECK_INT(rs::Script::try_register(client, multiply_lua).error().status(), RS_ERR_INVALID_ARGUMENT);
+    CHECK_INT(rs::Library::try_register(client, "#!lua name=moved").error().status(), RS_ERR_INVALID_ARGUMENT);
+    // Nor with every default in place of what the options had.
+    rs::Options options;
+    options.password("not that of the server").call_timeout(1min);
+    const rs::Options taken_options = std::move(options);
+    CHECK_INT(rs::Client::try_open(server_url(one), options).error().status(), RS_ERR_INVALID_ARGUMENT);
 
     rs::Reply other = std::move(reply);
     CHECK(!reply && other.string() == "hello");
@@ -607,6 +632,23 @@ static void routes_and_urls() {
     CHECK(says(*rs::Options().sentinel_username("").error(), "sentinel_username"));
 }
 
+// What these headers have copied of a password, or were given by a function, is overwritten.
+static void passwords_are_overwritten() {
+    static const std::string password(100, 'p');
+    rs::Options options;
+    options.lazy_connect(true);
+    const std::string url = "redis://user:" + password + "@127.0.0.1:1";
+    watched = password;
+    CHECK(rs::Client::try_open(url, options).has_value());
+    CHECK_INT(holders.load(), 1);
+    CHECK_INT(freed_with_it.load(), 0);
+    options.credentials([](std::string_view) { return rs::Credentials{password}; });
+    CHECK(rs::Client(server_url(one), options).try_command({"PING"}).has_value());
+    CHECK(holders > 1);
+    CHECK_INT(freed_with_it.load(), 0);
+    watched = {};
+}
+
 static void threads() {
     rs::Client client(server_url(one));
     rs::Script script(client, "return ARGV[1] + 1");
@@ -637,5 +679,6 @@ int main() {
     RUN(events_and_requests_that_are_fetched);
     RUN(administration_and_stats);
     RUN(routes_and_urls);
+    RUN(passwords_are_overwritten);
     RUN(threads);
 }

@@ -52,6 +52,7 @@ public:
     static Result<Client> try_open(std::string_view url) { return open(url, nullptr); }
     static Result<Client> try_open(std::string_view url, const Options &options) {
         if (options.error()) return *options.error();
+        if (!options.get()) return detail::moved_from("the options were");
         return open(url, options.get());
     }
 
@@ -234,7 +235,7 @@ private:
             return Error(RS_ERR_INVALID_URL, "invalid URL: it holds a NUL", RS_REASON_ARGUMENT, true);
         rs_client *client = nullptr;
         rs_error *error = nullptr;
-        if (rs_client_open(std::string(url).c_str(), options, &client, &error) != RS_OK) return Error(error);
+        if (rs_client_open(detail::Secret(url).text.c_str(), options, &client, &error) != RS_OK) return Error(error);
         return Client(client);
     }
 

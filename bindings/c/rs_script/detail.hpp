@@ -9,6 +9,7 @@
 #include <iterator>
 #include <memory>
 #include <new>
+#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -71,6 +72,20 @@ template <class Do> bool has_memory(Do &&act) {
 
 // C reads a text up to its first NUL: what has one would silently be another.
 inline bool has_nul(std::string_view text) noexcept { return text.find('\0') != std::string_view::npos; }
+
+// A text that may hold a password: it is overwritten before its memory is given back.
+struct Secret {
+    std::string text;
+
+    explicit Secret(std::string_view secret) : text(secret) {}
+    Secret(const Secret &) = delete;
+    Secret &operator=(const Secret &) = delete;
+    ~Secret() { overwrite(text); }
+
+    static void overwrite(std::string &secret) noexcept {
+        for (char &byte : secret) static_cast<volatile char &>(byte) = '\0';
+    }
+};
 
 // Frees a handle with its function of the C library.
 template <auto Free> struct Freeing {

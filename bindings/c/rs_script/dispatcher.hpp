@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -308,28 +309,29 @@ public:
         return try_run_once(timeout, max).value();
     }
     Result<std::size_t> try_run_once(std::chrono::milliseconds timeout = forever, std::size_t max = 64) {
-        for (std::size_t handed = 0;;) {
-            HandingOver taken{*this, {}};
-            const std::size_t room = std::min(max - handed, Taken::most);
-            Result<std::size_t> count =
-                take_out(taken.completions, room, handed > 0 ? std::chrono::milliseconds(0) : timeout);
-            if (!count && handed == 0) return std::move(count).error();
-            while (taken.completions.next < taken.completions.count) taken.one();
-            handed += count ? *count : 0;
-            if (!count || *count < room || handed == max) return handed;
-        }
+        // Threads in run() that wait for calls which this one has handed over, also where one of them has thrown.
+        struct LettingGo {
+            const Dispatcher &dispatcher;
+            ~LettingGo() {
+                if (dispatcher.running_ > 0 && dispatcher.size() == 0) dispatcher.queue_.wake();
+            }
+        } letting_go{*this};
+        return hand_over(timeout, max);
     }
 
     // Hands over until no call is under way, or close was called. Any number of threads may run.
     void run() { try_run().value(); }
     Result<void> try_run() {
-        // Those that wait for calls which this thread has handed over, also where one of them has thrown.
-        struct Waking {
-            const Queue &queue;
-            ~Waking() { queue.wake(); }
-        } waking{queue_};
+        // One that leaves has the next one look, also where a function has thrown.
+        struct Running {
+            Dispatcher &dispatcher;
+            explicit Running(Dispatcher &runs) noexcept : dispatcher(runs) { ++dispatcher.running_; }
+            ~Running() {
+                if (--dispatcher.running_ > 0) dispatcher.queue_.wake();
+            }
+        } running(*this);
         while (size() > 0 && !queue_.closed()) {
-            if (Result<std::size_t> count = try_run_once(); !count) return std::move(count).error();
+            if (Result<std::size_t> count = hand_over(forever, Taken::most); !count) return std::move(count).error();
         }
         return {};
     }
@@ -483,6 +485,19 @@ private:
         }
     };
 
+    Result<std::size_t> hand_over(std::chrono::milliseconds timeout, std::size_t max) {
+        for (std::size_t handed = 0;;) {
+            HandingOver taken{*this, {}};
+            const std::size_t room = std::min(max - handed, Taken::most);
+            Result<std::size_t> count =
+                take_out(taken.completions, room, handed > 0 ? std::chrono::milliseconds(0) : timeout);
+            if (!count && handed == 0) return std::move(count).error();
+            while (taken.completions.next < taken.completions.count) taken.one();
+            handed += count ? *count : 0;
+            if (!count || *count < room || handed == max) return handed;
+        }
+    }
+
     // What has not ended, by its tag.
     struct Calls {
         std::mutex mutex;
@@ -492,6 +507,7 @@ private:
 
     std::unique_ptr<Calls> calls_ = std::make_unique<Calls>();
     Queue queue_;
+    std::atomic<std::size_t> running_{0}; // threads in run()
     std::thread thread_;
     pid_t process_ = ::getpid();
 };

@@ -95,6 +95,12 @@ template <class T> class RS_SCRIPT_RESULT_ABI Result;
 
 namespace detail {
 
+// For where NULL means something else to the C library than a handle that was moved from.
+inline Error moved_from(const char *what) {
+    return Error(RS_ERR_INVALID_ARGUMENT, std::string(what) + " moved from; nothing was sent", RS_REASON_ARGUMENT,
+                 true);
+}
+
 #ifdef __cpp_lib_expected
 template <class T> using ResultBase = std::expected<T, Error>;
 

@@ -42,6 +42,7 @@ public:
         : Library(try_register(client, source, options).value()) {}
     static Result<Library> try_register(const Client &client, std::string_view source,
                                         const LibraryOptions &options = {}) {
+        if (!client.get()) return detail::moved_from("the client was");
         return register_with(client.get(), source, options);
     }
 

@@ -72,8 +72,9 @@ inline rs_status give(rs_credentials_request *request, const Credentials &creden
 
 template <class Ask> void answer(rs_credentials_request *request, Ask &ask) noexcept {
     const auto given = [&] {
-        const Credentials credentials = ask(std::string_view(rs_credentials_node(request)));
+        Credentials credentials = ask(std::string_view(rs_credentials_node(request)));
         give(request, credentials, nullptr);
+        Secret::overwrite(credentials.password);
     };
 #if defined(__cpp_exceptions)
     try {

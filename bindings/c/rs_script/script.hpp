@@ -98,9 +98,6 @@ private:
     // To the C library no client means the script's own: not that of a handle that was moved from.
     bool is_nowhere() const noexcept { return client_ && !client_->get(); }
     rs_client *client() const noexcept { return client_ ? client_->get() : nullptr; }
-    static Error nowhere() {
-        return Error(RS_ERR_INVALID_ARGUMENT, "the client was moved from; nothing was sent", RS_REASON_ARGUMENT, true);
-    }
 
     const Script *script_;
     const Client *client_ = nullptr;
@@ -118,6 +115,7 @@ public:
     Script(const Client &client, std::string_view lua, const ScriptOptions &options = {})
         : Script(try_register(client, lua, options).value()) {}
     static Result<Script> try_register(const Client &client, std::string_view lua, const ScriptOptions &options = {}) {
+        if (!client.get()) return detail::moved_from("the client was");
         return register_with(client.get(), lua, options);
     }
 
@@ -226,7 +224,7 @@ inline Result<Script> Script::register_with(rs_client *client, std::string_view 
 }
 
 inline Result<Reply> ScriptOn::try_call(const Strings &keys, const Strings &args, const CallOptions &options) const {
-    if (is_nowhere()) return nowhere();
+    if (is_nowhere()) return detail::moved_from("the client was");
     return detail::reply_of(options, [&](const rs_call_options *native, rs_reply **reply, rs_error **error) {
         return rs_script_call(script_->get(), client(), keys.size(), keys.data(), keys.lengths(), args.size(),
                               args.data(), args.lengths(), native, reply, error);
@@ -235,7 +233,7 @@ inline Result<Reply> ScriptOn::try_call(const Strings &keys, const Strings &args
 
 inline Result<void> ScriptOn::try_submit(const Queue &queue, std::uint64_t tag, const Strings &keys,
                                          const Strings &args, const CallOptions &options) const {
-    if (is_nowhere()) return nowhere();
+    if (is_nowhere()) return detail::moved_from("the client was");
     return detail::success_of(options, [&](const rs_call_options *native, rs_error **error) {
         return rs_script_submit(script_->get(), client(), keys.size(), keys.data(), keys.lengths(), args.size(),
                                 args.data(), args.lengths(), native, queue.get(), tag, error);

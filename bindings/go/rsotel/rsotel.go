@@ -6,7 +6,8 @@
 // Names and attributes are those of the [semantic conventions for Redis], as they are since they are stable. A span
 // is named after the command, and of a script also after that, such as "EVALSHA reserve": the script's name (see
 // rsscript.Name), else its SHA1, is db.stored_procedure.name. Pipelines and transactions are one span, "PIPELINE"
-// and "MULTI", followed by the command where they have one only. Keys, arguments and sources are not told.
+// and "MULTI", followed by the command where they have one only. Keys, arguments and sources are not told, but for what
+// an error's message quotes of them: that is the description of a failed span's status, and in no measurement.
 //
 // Three attributes are this library's own: on spans of calls that failed rs_script.indeterminate, where the call may
 // have been executed, and rs_script.not_executed, where it certainly was not; and rs_script.attempts, how often a call
@@ -155,15 +156,26 @@ func ofError(err error) []attribute.KeyValue {
 	if !errors.As(err, &own) {
 		return []attribute.KeyValue{semconv.ErrorTypeOther}
 	}
-	kind := own.ServerCode
+	code := codeOf(own)
+	kind := code
 	if kind == "" {
 		kind = own.Status.Error()
 	}
 	attributes := []attribute.KeyValue{semconv.ErrorTypeKey.String(kind)}
-	if own.ServerCode != "" {
-		attributes = append(attributes, semconv.DBResponseStatusCode(own.ServerCode))
+	if code != "" {
+		attributes = append(attributes, semconv.DBResponseStatusCode(code))
 	}
 	return append(attributes, ofNode(own.Node)...)
+}
+
+// codeOf is the error's code, as far as it is one: servers write theirs in capital letters. The first word of what a
+// script says may be anything, such as a key, and of those there is no end.
+func codeOf(err *rsscript.Error) string {
+	isNone := func(letter rune) bool { return (letter < 'A' || letter > 'Z') && letter != '_' }
+	if strings.ContainsFunc(err.ServerCode, isNone) {
+		return ""
+	}
+	return err.ServerCode
 }
 
 // ofNode is a server, by host:port or the path of a socket.

@@ -98,6 +98,10 @@ func TestSpansAndMeasurements(t *testing.T) {
 			common + "db.operation.name=GET db.system.name=redis error.type=RS_ERR_CONNECT " +
 				"network.peer.address=10.0.0.1 network.peer.port=7000 " +
 				"rs_script.indeterminate=false rs_script.not_executed=true " + server},
+		{&rsscript.Error{Status: rsscript.ErrServer, Message: "user:1 is gone", ServerCode: "user:1"},
+			func() { client.Do(ctx, "GET", "k") }, "GET",
+			common + "db.operation.name=GET db.system.name=redis error.type=RS_ERR_SERVER " +
+				"rs_script.indeterminate=false rs_script.not_executed=false " + server},
 		{rstest.NoScript(), pipeline(client.Pipeline().Do("GET", "a")), "PIPELINE GET",
 			common + "db.operation.name=PIPELINE GET db.response.status_code=NOSCRIPT db.system.name=redis " +
 				"error.type=NOSCRIPT rs_script.indeterminate=false rs_script.not_executed=true " + server},
@@ -128,7 +132,7 @@ func TestSpansAndMeasurements(t *testing.T) {
 	for _, point := range measured() {
 		count += point.Count
 	}
-	if count != 10 {
+	if count != 11 {
 		t.Fatal(count)
 	}
 }

@@ -9,7 +9,9 @@
 //	})
 //
 // The client is a *rsscript.Client like any other: scripts, pipelines, transactions, hooks, contexts and closing
-// work. Nothing is retried: what the function gives is what the caller gets, also for an idempotent script.
+// work. Nothing is retried: what the function gives is what the caller gets, also for an idempotent script. What a
+// client of a server's refuses before it sends anything, such as MULTI, or a token where nothing happens once, goes to
+// the function as well.
 package rstest
 
 import (

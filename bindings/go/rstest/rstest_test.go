@@ -2,8 +2,10 @@ package rstest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/big"
 	"os"
 	"reflect"
@@ -111,8 +113,16 @@ func TestReplies(t *testing.T) {
 	}{
 		{nil, rsscript.KindNil, "nil"}, {5, rsscript.KindInteger, "5"}, {uint8(5), rsscript.KindInteger, "5"},
 		{true, rsscript.KindBoolean, "true"},
-		{2.5, rsscript.KindDouble, `"2.5"`}, {digits, rsscript.KindBigNumber, `"123456789012345678901"`},
+		{2.5, rsscript.KindDouble, `"2.5"`}, {math.Inf(-1), rsscript.KindDouble, `"-inf"`},
+		{math.Inf(1), rsscript.KindDouble, `"inf"`}, {math.NaN(), rsscript.KindDouble, `"nan"`},
+		{uint64(math.MaxUint64), rsscript.KindBigNumber, `"18446744073709551615"`},
+		{
+			[]any{rsscript.Result{}, []any{rsscript.Result{}, "a"}, "b"}, rsscript.KindArray,
+			`array[error(<nil>) array[error(<nil>) "a"] "b"]`,
+		},
+		{digits, rsscript.KindBigNumber, `"123456789012345678901"`},
 		{"a\x00b", rsscript.KindString, `"a\x00b"`}, {[]byte("b"), rsscript.KindString, `"b"`},
+		{json.RawMessage("b"), rsscript.KindString, `"b"`},
 		{rstest.Status("OK"), rsscript.KindStatus, `"OK"`},
 		{[]any{1, []string{"x"}, nil, errors.New("ERR no")}, rsscript.KindArray, `array[1 array["x"] nil error(ERR no)]`},
 		{map[string]any{"b": 2, "a": []int{1}}, rsscript.KindMap, `map["a" array[1] "b" 2]`},
@@ -202,6 +212,44 @@ func TestPipelines(t *testing.T) {
 	}
 }
 
+// A client that is closed while a pipeline is answered has had what came before executed.
+func TestPipelinesWhoseClientIsClosed(t *testing.T) {
+	for _, atomic := range []bool{false, true} {
+		var client *rsscript.Client
+		client = rstest.Open(t, func(call *rstest.Call) any {
+			if call.Index == 1 {
+				client.Close()
+			}
+			return call.Index
+		})
+		pipeline := client.Pipeline()
+		if atomic {
+			pipeline = client.Transaction()
+		}
+		results, failure := pipeline.Do("A").Do("B").Do("C").Exec(ctx)
+		var err *rsscript.Error
+		if !errors.As(failure, &err) || !errors.Is(err, rsscript.ErrIndeterminate) || err.NotExecuted || err.Index != 2 ||
+			err.Reason != rsscript.ReasonClosed || (len(results) == 2) == atomic {
+			t.Fatalf("%+v, %v", err, results)
+		}
+		results, failure = pipeline.Do("A").Exec(ctx)
+		if !errors.As(failure, &err) || !errors.Is(err, rsscript.ErrClosed) || !err.NotExecuted || results != nil {
+			t.Fatalf("%+v, %v", err, results)
+		}
+	}
+}
+
+// What a fake says of routes is told with the advice that such an error has, once.
+func TestAdviceIsGivenOnce(t *testing.T) {
+	client := rstest.Open(t, func(*rstest.Call) any {
+		return &rsscript.Error{Status: rsscript.ErrNoRoute, Message: "nowhere", NotExecuted: true}
+	})
+	results, err := client.Pipeline().Do("X").Exec(ctx)
+	if err != nil || strings.Count(results[0].Err().Error(), "WithRouteAll") != 1 {
+		t.Fatal(results, err)
+	}
+}
+
 func TestSilence(t *testing.T) {
 	made := make(chan struct{}, 1)
 	client := rstest.Open(t, func(call *rstest.Call) any {
@@ -267,8 +315,19 @@ func TestViewsAndOptions(t *testing.T) {
 	if client.Stats() != (rsscript.Stats{}) || hook.count != 1 {
 		t.Fatal(hook.count)
 	}
+	_, unordered := client.Transaction().RepairUnordered().Do("PING").Exec(ctx)
+	_, trusting := client.Pipeline().TrustCache().Do("PING").Exec(ctx)
+	if !errors.Is(unordered, rsscript.ErrInvalidArgument) || !errors.Is(trusting, rsscript.ErrInvalidArgument) {
+		t.Fatal(unordered, trusting)
+	}
+	if stats, err := client.ScriptStats(ctx); stats != nil || err != nil {
+		t.Fatal(stats, err)
+	}
 	client.Close()
 	client.Close()
+	if _, err := client.ScriptStats(ctx); !errors.Is(err, rsscript.ErrClosed) {
+		t.Fatal(err)
+	}
 }
 
 type counter struct{ count int }
