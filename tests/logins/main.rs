@@ -5,5 +5,5 @@ mod support;
 
 mod certificates;
 mod credentials;
-mod few_rights;
+mod restricted;
 mod rights;
