@@ -1,5 +1,5 @@
 """Tests of what the page is made by, without a server: `python3 benches/selftest.py`, which
-`cargo test --test benchmarks` runs."""
+`cargo test --test texts benchmarks` runs."""
 
 import json
 import pathlib

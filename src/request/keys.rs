@@ -1,7 +1,7 @@
 //! Where the keys of a command are, for every command that a supported server has built in.
 //!
 //! Known by heart rather than asked for with COMMAND: a call is routed before any connection is there, and alike on
-//! every version. `keys.samples` has an example of each command; `tests/command_keys.rs` holds it against real
+//! every version. `keys.samples` has an example of each command; `tests/calls/command_keys.rs` holds it against real
 //! servers.
 
 // What servers send is not to be cut short by a conversion.

@@ -2,7 +2,7 @@
 """Mutants of the core that nobody has chosen: so many of those that cargo-mutants knows, picked by a seed.
 
 Run by `scripts/mutants --random COUNT [SEED]`, in the copy of the repository that it has made. Each mutant is built
-and given to the library's own tests, the simulators in a short form; what they miss, to programs of tests that are
+and given to the library's own tests, the simulators in a short form; what they miss, to files of tests that are
 quick. What is known of a mutant is written down at once: a run that was ended goes on where it was.
 """
 
@@ -24,12 +24,13 @@ FILES = [
 NOT = ["src/session/simulation*", "src/session/simulation/**", "src/session/bench.rs", "**/tests.rs"]
 # One that waits half a minute by the clock, of which a mutant of the core changes nothing.
 SKIPPED = ["while_who_polls_a_queue_without_a_thread_does_the_work"]
-# Programs of tests with servers, each of them some seconds; in the order in which they find most.
+# Files of tests with servers, each of them some seconds; in the order in which they find most.
 QUICK = [
-    "script", "pipeline", "transaction", "replies", "functions", "once", "from_reply", "refusals", "limits",
-    "call_options", "cluster_pipeline", "admin", "rights",
+    "scripts/life", "pipelines/pipeline", "pipelines/transaction", "calls/replies", "scripts/functions",
+    "once/repeats", "calls/from_reply", "outcomes/refusals", "connections/limits", "calls/call_options",
+    "cluster/pipeline", "scripts/admin", "logins/rights",
 ]
-# A program takes some seconds on an idle machine.
+# A file takes some seconds on an idle machine.
 HANGS_AFTER = 240
 
 
@@ -115,12 +116,14 @@ def judge(tree, mutant, unchanged):
 
 
 def judge_again(tree):
-    """The same by the programs of tests with servers."""
-    programs = build(tree, [word for name in QUICK for word in ("--test", name)])
-    for name in QUICK:
-        by = caught_by((programs or {})[name], tree) if programs else None
+    """The same by tests with servers."""
+    names = sorted({file.split("/")[0] for file in QUICK})
+    programs = build(tree, [word for name in names for word in ("--test", name)])
+    for file in QUICK:
+        name, module = file.split("/")
+        by = caught_by(programs[name], tree, [f"{module}::"]) if programs else None
         if by:
-            return "caught", f"tests/{name}.rs: {by}"
+            return "caught", f"tests/{file}.rs: {by}"
     return "missed", "by these too"
 
 

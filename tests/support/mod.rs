@@ -1,8 +1,8 @@
 //! The ground that tests stand on: real servers, alone and together, that live as long as a test, and stand-ins for
 //! what a real server cannot be made to do.
 //!
-//! A test file includes it with `mod support;`.
-// Each test file is a crate of its own and uses a part of this.
+//! A program of tests includes it with `mod support;`; its modules say `use crate::support;`.
+// Each program is a crate of its own and uses a part of this.
 #![allow(dead_code)]
 
 pub mod calls;
