@@ -371,9 +371,7 @@ impl<T: Owner> Engine<T> {
         if let Some(own) = conn.own {
             return self.fail(now, io, own, error);
         }
-        if error.status() == Status::Auth {
-            self.login_over(io, id, Some(error.clone()), now);
-        }
+        self.login_over(io, conn.node, not_logged_in(&conn, &error), now);
         // It may have been over long ago, with nobody there to see it.
         let at = if error.reason() == Reason::Deadline { conn.deadline.min(now) } else { now };
         let node = self.servers.node_mut(conn.node);
@@ -522,6 +520,19 @@ impl<T: Owner> Engine<T> {
 /// Whether another attempt would end no better.
 fn is_final(error: &Error) -> bool {
     matches!(error.status(), Status::Auth | Status::Tls | Status::NotSupported | Status::InvalidOption)
+}
+
+/// What an attempt to connect that has failed tells whoever waits for its login. Nothing, where its server was not
+/// reached.
+fn not_logged_in(conn: &Conn, error: &Error) -> Option<Error> {
+    match conn.stage {
+        _ if error.status() == Status::Auth => Some(error.clone()),
+        Stage::Asking if error.reason() == Reason::Deadline => {
+            let text = error.message().to_owned();
+            Some(Error::because(Status::Auth, Reason::Deadline, text).on_server_of(error))
+        }
+        _ => None,
+    }
 }
 
 fn no_handshake(address: &Address, why: Reason, reason: &str) -> Error {

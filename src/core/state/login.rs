@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::servers::shortened;
-use crate::core::interface::{AttemptId, ConnId};
+use crate::core::interface::{AttemptId, NodeId};
 use crate::credentials::Credentials;
 use crate::error::Error;
 
@@ -106,8 +106,8 @@ impl Login {
 
 /// A call that has all connections log in again.
 pub(in crate::core) struct LoginAgain {
-    /// Those that have not yet.
-    pub(in crate::core) left: Vec<ConnId>,
+    /// Those whose shared connections have not yet.
+    pub(in crate::core) left: Vec<NodeId>,
     /// What was asked for from then on will do.
     pub(in crate::core) since: Instant,
     pub(in crate::core) error: Option<Error>,
