@@ -477,18 +477,24 @@ impl<T: Owner> Engine<T> {
         let Some(node_id) = self.conns.get(&id).map(|conn| conn.node) else { return };
         let node = self.servers.node(node_id);
         if node.link == Link::Up(id) {
-            let lost = io.health(id).cause.unwrap_or_else(|| {
-                let why = if self.servers.node(node.first).is_known_replica(id) {
-                    "its server is a replica now"
-                } else {
-                    "a deadline was missed, and nothing came since"
-                };
-                let text = format!("the connection was given up: {why}");
-                Error::because(Status::Connect, Reason::ConnectionLost, text)
-            });
+            let lost = self.why_lost(io, id, node_id);
             io.log(Record::of(EventKind::ConnectionLost, LogLevel::Warning, &node.name, &lost));
             self.replace(now, io, id);
         }
+    }
+
+    /// Why a server's connection takes no new attempts.
+    pub(super) fn why_lost(&self, io: &dyn Actions<T>, id: ConnId, node: NodeId) -> Error {
+        io.health(id).cause.unwrap_or_else(|| {
+            let node = self.servers.node(node);
+            let why = if self.servers.node(node.first).is_known_replica(id) {
+                "its server is a replica now"
+            } else {
+                "a deadline was missed, and nothing came since"
+            };
+            let text = format!("the connection to {} was given up: {why}", node.address);
+            Error::because(Status::Connect, Reason::ConnectionLost, text)
+        })
     }
 
     /// Puts no new attempts on a connection: they take another.

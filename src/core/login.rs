@@ -186,7 +186,12 @@ impl<T: Owner> Engine<T> {
                     .context(format_args!("{address} refused the login on a connection that stands"));
                 self.login_failed(now, io, id, error);
             }
-            // What has become of the connection is told by itself.
+            // The one that takes its place is given what is asked for then.
+            Err(error) if error.reason() == Reason::ConnectionLost => {
+                conn.login.step = Step::Settled;
+                self.unlink(now, io, id);
+                self.end_login_calls(io);
+            }
             Err(error) => {
                 conn.login.step = Step::Settled;
                 let node = conn.node;
