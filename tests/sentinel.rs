@@ -656,3 +656,24 @@ fn who_may_not_ask_for_the_role_finds_the_primary_all_the_same() {
         assert!(error.message().contains("is a replica now"), "{error}");
     }
 }
+
+/// Whoever calls a script gets no other command's error as if it were the script's.
+#[test]
+fn a_sentinel_that_refuses_to_name_the_primary_has_executed_nothing() {
+    let service = Sentinels::start(1);
+    for sentinel in service.sentinels() {
+        Raw::connect(sentinel).ok(&["ACL", "SETUSER", "watch", "on", ">secret", "+@all", "-sentinel"]);
+    }
+    let mut options = options();
+    options.sentinel_username("watch").unwrap().sentinel_password("secret").lazy_connect(true);
+    let client = Client::open(&service.url(), &options).unwrap();
+    let count = Script::new(COUNT);
+    let mut pipeline = client.pipeline();
+    pipeline.script(&count, &["n"], &NONE).unwrap();
+    let ends = [client.call(&count, &["n"], &NONE), pipeline.exec(), client.command(&["GET", "n"])];
+    for error in ends.map(Result::unwrap_err) {
+        assert!(error.is_not_executed() && !error.is_indeterminate(), "{error}");
+        assert_eq!((error.status(), error.server_code()), (Status::Server, Some("NOPERM")), "{error}");
+        assert!(error.message().contains("refuses to say which servers there are: NOPERM"), "{error}");
+    }
+}

@@ -467,7 +467,7 @@ impl<T: Owner> Engine<T> {
             self.unlink(now, io, id);
             self.take_conn(id);
         } else if conn.said.is_none() {
-            let cause = io.health(id).cause.unwrap_or_else(Error::closed);
+            let cause = self.why_lost(io, id, conn.node);
             self.conn_failed(now, io, id, cause);
         }
     }

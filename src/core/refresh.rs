@@ -281,6 +281,9 @@ impl<T: Owner> Engine<T> {
                 let text = format!("no answer from {asked} to a question about the servers");
                 Error::because(Status::Connect, error.reason(), text).on(&name)
             }
+            _ if error.server_text().is_some() => error
+                .certainly_not_executed()
+                .context(format_args!("{asked} refuses to say which servers there are")),
             _ => error,
         });
         let config = &self.servers.config;
@@ -358,6 +361,8 @@ impl<T: Owner> Engine<T> {
                 self.ready.extend(waiting);
             }
             Err(error) => {
+                // Plain calls go on by it for as long as it is believed now.
+                self.servers.are_routes_old |= self.servers.is_watched();
                 for id in self.take_waiting() {
                     if self.bears_failed_look(id, &error) {
                         self.refresh.waiting.push(id);
