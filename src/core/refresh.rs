@@ -438,6 +438,19 @@ impl<T: Owner> Engine<T> {
             io.serve(node, None);
             io.retire(conn);
         }
+        if self.servers.note_gone(self.serial) {
+            self.forget_gone();
+        }
+    }
+
+    /// Forgets servers that have left, and that no call under way can have met.
+    fn forget_gone(&mut self) {
+        let oldest = self.calls.iter().map(|(_, call)| call.serial).min().unwrap_or(u64::MAX);
+        let attempts = self.attempts.iter().map(|(_, attempt)| attempt.node);
+        let conns = self.conns.values().map(|conn| conn.node);
+        let tried = self.tried.iter().map(|(_, tried)| tried.whence.node);
+        let used = attempts.chain(conns).chain(tried).collect();
+        self.servers.forget_gone(oldest, &used);
     }
 }
 
