@@ -134,7 +134,8 @@ impl<T: Owner> Engine<T> {
                     }
                     Via::Own(Purpose::Waiting) if is_reused => self.put_on_another(now, io, id, conn),
                     Via::Own(_) | Via::Kept(_) | Via::This(_) => {
-                        let error = io.health(conn).cause.unwrap_or_else(Error::closed);
+                        let node = attempt.node;
+                        let error = self.why_lost(io, conn, node);
                         self.fail(now, io, id, error);
                     }
                 }

@@ -371,9 +371,7 @@ impl<T: Owner> Engine<T> {
         if let Some(own) = conn.own {
             return self.fail(now, io, own, error);
         }
-        if error.status() == Status::Auth {
-            self.login_over(io, id, Some(error.clone()), now);
-        }
+        self.login_over(io, conn.node, not_logged_in(&conn, &error), now);
         // It may have been over long ago, with nobody there to see it.
         let at = if error.reason() == Reason::Deadline { conn.deadline.min(now) } else { now };
         let node = self.servers.node_mut(conn.node);
@@ -469,7 +467,7 @@ impl<T: Owner> Engine<T> {
             self.unlink(now, io, id);
             self.take_conn(id);
         } else if conn.said.is_none() {
-            let cause = io.health(id).cause.unwrap_or_else(Error::closed);
+            let cause = self.why_lost(io, id, conn.node);
             self.conn_failed(now, io, id, cause);
         }
     }
@@ -479,18 +477,24 @@ impl<T: Owner> Engine<T> {
         let Some(node_id) = self.conns.get(&id).map(|conn| conn.node) else { return };
         let node = self.servers.node(node_id);
         if node.link == Link::Up(id) {
-            let lost = io.health(id).cause.unwrap_or_else(|| {
-                let why = if self.servers.node(node.first).is_known_replica(id) {
-                    "its server is a replica now"
-                } else {
-                    "a deadline was missed, and nothing came since"
-                };
-                let text = format!("the connection was given up: {why}");
-                Error::because(Status::Connect, Reason::ConnectionLost, text)
-            });
+            let lost = self.why_lost(io, id, node_id);
             io.log(Record::of(EventKind::ConnectionLost, LogLevel::Warning, &node.name, &lost));
             self.replace(now, io, id);
         }
+    }
+
+    /// Why a server's connection takes no new attempts.
+    pub(super) fn why_lost(&self, io: &dyn Actions<T>, id: ConnId, node: NodeId) -> Error {
+        io.health(id).cause.unwrap_or_else(|| {
+            let node = self.servers.node(node);
+            let why = if self.servers.node(node.first).is_known_replica(id) {
+                "its server is a replica now"
+            } else {
+                "a deadline was missed, and nothing came since"
+            };
+            let text = format!("the connection to {} was given up: {why}", node.address);
+            Error::because(Status::Connect, Reason::ConnectionLost, text)
+        })
     }
 
     /// Puts no new attempts on a connection: they take another.
@@ -522,6 +526,19 @@ impl<T: Owner> Engine<T> {
 /// Whether another attempt would end no better.
 fn is_final(error: &Error) -> bool {
     matches!(error.status(), Status::Auth | Status::Tls | Status::NotSupported | Status::InvalidOption)
+}
+
+/// What an attempt to connect that has failed tells whoever waits for its login. Nothing, where its server was not
+/// reached.
+fn not_logged_in(conn: &Conn, error: &Error) -> Option<Error> {
+    match conn.stage {
+        _ if error.status() == Status::Auth => Some(error.clone()),
+        Stage::Asking if error.reason() == Reason::Deadline => {
+            let text = error.message().to_owned();
+            Some(Error::because(Status::Auth, Reason::Deadline, text).on_server_of(error))
+        }
+        _ => None,
+    }
 }
 
 fn no_handshake(address: &Address, why: Reason, reason: &str) -> Error {

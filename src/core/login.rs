@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::interface::{Actions, CallId, ConnId, Owner};
+use super::interface::{Actions, CallId, ConnId, NodeId, Owner};
 use super::state::attempt::{Attempt, For, Via};
 use super::state::conn::Stage;
 use super::state::engine::{Body, Engine};
@@ -117,7 +117,7 @@ impl<T: Owner> Engine<T> {
         conn.login.due = None;
         if !is_in_use {
             conn.login.step = Step::Settled;
-            return self.login_over(io, id, None, now);
+            return self.end_login_calls(io);
         }
         if given.user() != conn.login.user.as_deref() {
             return self.change_user(now, io, id);
@@ -143,15 +143,23 @@ impl<T: Owner> Engine<T> {
         }
     }
 
-    /// Another user has other rights than those that were learnt on a connection, so there has to be a new one.
+    /// Another user has other rights than those that were learnt on a connection, so there has to be a new one. It is
+    /// made though no call may wait for it: whoever has it log in again is told what comes of that.
     fn change_user(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId) {
-        let Some(conn) = self.conns.get(&id) else { return };
-        let server = self.servers.node(conn.node);
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.login.step = Step::Settled;
+        let (node, purpose) = (conn.node, conn.purpose);
+        let server = self.servers.node(node);
         let text = format!("the connection to {} is replaced: the user has changed", server.address);
         io.log(Record::new(EventKind::UserChanged, Some(&server.name), text));
-        self.login_over(io, id, None, now);
         // It is not lost: what is on it goes on, unless the client is closed.
         self.replace(now, io, id);
+        if self.servers.node(node).link == Link::None && !self.is_closed {
+            if self.servers.is_watched() {
+                self.servers.doubt(node);
+            }
+            self.connect(now, io, node, purpose, None);
+        }
     }
 
     /// The server has answered AUTH, or the connection is gone.
@@ -178,10 +186,16 @@ impl<T: Owner> Engine<T> {
                     .context(format_args!("{address} refused the login on a connection that stands"));
                 self.login_failed(now, io, id, error);
             }
-            // What has become of the connection is told by itself.
+            // The one that takes its place is given what is asked for then.
+            Err(error) if error.reason() == Reason::ConnectionLost => {
+                conn.login.step = Step::Settled;
+                self.unlink(now, io, id);
+                self.end_login_calls(io);
+            }
             Err(error) => {
                 conn.login.step = Step::Settled;
-                self.login_over(io, id, Some(error), now);
+                let node = conn.node;
+                self.login_over(io, node, Some(error), now);
             }
         }
     }
@@ -198,23 +212,27 @@ impl<T: Owner> Engine<T> {
     }
 
     fn end_login(&mut self, now: Instant, io: &mut dyn Actions<T>, id: ConnId, error: Option<Error>) {
+        if !self.is_in_use(id) {
+            return self.end_login_calls(io);
+        }
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        let node = conn.node;
         if !std::mem::take(&mut conn.login.again) {
-            return self.login_over(io, id, error, now);
+            return self.login_over(io, node, error, now);
         }
         conn.login.fresh_from = Some(now);
         let asked = conn.login.asked;
         self.log_in_again(now, io, id);
         if let Some(asked) = asked {
-            self.login_over(io, id, error, asked);
+            self.login_over(io, node, error, asked);
         }
     }
 
-    /// Tells the calls that wait for a connection's login: those that were made by then.
+    /// Tells the calls that wait for the login of a server's connection: those that were made by then.
     pub(super) fn login_over(
         &mut self,
         io: &mut dyn Actions<T>,
-        id: ConnId,
+        node: NodeId,
         error: Option<Error>,
         until: Instant,
     ) {
@@ -222,7 +240,7 @@ impl<T: Owner> Engine<T> {
             let call = self.login_calls[at];
             if let Some(Body::LoginAgain(again)) = self.call_mut(call).map(|call| &mut call.body)
                 && again.since <= until
-                && let Some(place) = again.left.iter().position(|left| *left == id)
+                && let Some(place) = again.left.iter().position(|left| *left == node)
             {
                 again.left.swap_remove(place);
                 again.error = again.error.take().or_else(|| error.clone());
@@ -243,13 +261,17 @@ impl<T: Owner> Engine<T> {
             self.conns.iter().filter(|(_, conn)| conn.logs_in_again()).map(|(id, _)| *id).collect();
         conns.sort_unstable();
         conns.retain(|id| self.is_in_use(*id) || self.is_being_made(*id));
-        let waits_for_nothing = conns.is_empty();
-        self.set_body(id, Body::LoginAgain(LoginAgain { left: conns.clone(), since: now, error: None }));
+        let left: Vec<NodeId> = conns.iter().filter_map(|id| Some(self.conns.get(id)?.node)).collect();
+        let waits_for_nothing = left.is_empty();
+        self.set_body(id, Body::LoginAgain(LoginAgain { left, since: now, error: None }));
         self.login_calls.push(id);
         self.logins_fresh_from = Some(now);
         for conn in self.conns.values_mut() {
             match conn.stage {
-                Stage::Resolving | Stage::Dialing { .. } => conn.login.fresh_from = Some(now),
+                // That of one that is made anew without what spoilt it may have been given before.
+                Stage::Resolving | Stage::Dialing { .. } => {
+                    (conn.login.fresh_from, conn.login.given) = (Some(now), None);
+                }
                 // What it was given may be what is no good any more.
                 Stage::Asking | Stage::Handshaking => conn.login.wish(now),
                 Stage::Up => {}
@@ -281,10 +303,11 @@ impl<T: Owner> Engine<T> {
     /// Ends the calls that wait for no login any more.
     pub(super) fn end_login_calls(&mut self, io: &mut dyn Actions<T>) {
         for id in std::mem::take(&mut self.login_calls) {
-            let conns = &self.conns;
+            let servers = &self.servers;
             let call = self.calls.get_mut(id.place).filter(|call| call.serial == id.serial);
             let Some(Body::LoginAgain(again)) = call.map(|call| &mut call.body) else { continue };
-            again.left.retain(|left| conns.contains_key(left));
+            // A connection that takes another's place is waited for as well.
+            again.left.retain(|left| servers.node(*left).link != Link::None);
             if !again.left.is_empty() {
                 self.login_calls.push(id);
                 continue;

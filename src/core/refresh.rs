@@ -25,7 +25,8 @@ use crate::resp::Reply;
 /// Looks begin no oftener than this.
 const PACE: Duration = Duration::from_millis(100);
 
-/// How long replicas of a server without a cluster are believed to be the same.
+/// How long replicas of a server without a cluster are believed to be the same; and the longest time for which sentinels
+/// that do not answer are left in peace.
 const REPLICAS_TRUST: Duration = Duration::from_secs(30);
 
 /// How long the word of a sentinel is taken. On a failover on demand the old primary goes on answering for many
@@ -36,19 +37,20 @@ const SENTINEL_TRUST: Duration = Duration::from_secs(1);
 const ASK_PATIENCE: Duration = Duration::from_millis(500);
 
 impl<T: Owner> Engine<T> {
-    /// Whether the next call had better look who is who first.
-    fn wants_look(&self, now: Instant) -> bool {
-        let looked = self.servers.looked;
-        let is_old = |trust| !self.servers.is_looking && looked.is_some_and(|at| now > at + trust);
-        self.servers.is_doubted || self.trust().is_some_and(is_old)
+    /// Whether the map is as old as it may be, and nobody looks.
+    fn is_map_old(&self, now: Instant) -> bool {
+        let is_old = |trust| self.servers.looked.is_some_and(|at| now > at + trust);
+        !self.servers.is_looking && self.trust().is_some_and(is_old)
     }
 
     /// How long the map is believed; for a cluster, until something speaks against it.
     pub(super) fn trust(&self) -> Option<Duration> {
-        // Sentinels that are lost must not slow down a service that is well.
-        let is_watched = self.servers.is_watched() && self.refresh.error.is_none();
-        let trust = if is_watched { SENTINEL_TRUST } else { REPLICAS_TRUST };
-        (!self.servers.is_cluster()).then_some(trust)
+        if !self.servers.is_watched() {
+            return (!self.servers.is_cluster()).then_some(REPLICAS_TRUST);
+        }
+        // For about as long as sentinels are lost already.
+        let failures = self.refresh.failures.min(16);
+        Some(SENTINEL_TRUST.saturating_mul(1 << failures).min(REPLICAS_TRUST))
     }
 
     /// Goes on with a call once there is a map worth going by.
@@ -59,13 +61,17 @@ impl<T: Owner> Engine<T> {
         if seen == 0 {
             return self.await_map(now, io, id, seen, deadline, MapWait::NEW_MAP);
         }
-        let wants_look = self.wants_look(now);
-        if wants_look {
-            self.servers.is_doubted = false;
-        }
+        let is_doubted = std::mem::take(&mut self.servers.is_doubted);
+        let is_old = self.is_map_old(now);
+        let wants_look = is_doubted || is_old;
         // In a cluster the old map does for all calls but those that go to the suspect, which keep their order in
-        // waiting.
-        let waits = if self.servers.is_cluster() { self.goes_to_suspect(id) } else { wants_look };
+        // waiting. And sentinels that are lost must not slow down a service that is well.
+        let are_lost = self.servers.is_watched() && self.refresh.failures > 0;
+        let waits = if self.servers.is_cluster() {
+            self.goes_to_suspect(id)
+        } else {
+            is_doubted || is_old && !are_lost
+        };
         if waits {
             let until = deadline.min(now + 2 * ASK_PATIENCE);
             return self.await_map(now, io, id, seen, until, MapWait::OldMapDoes);
@@ -177,6 +183,7 @@ impl<T: Owner> Engine<T> {
             asked: now,
             until: now,
             primary: None,
+            refused: None,
             node: NodeId(0),
         });
         self.ask_next(now, io);
@@ -230,7 +237,7 @@ impl<T: Owner> Engine<T> {
         let patience = if look.is_patient || is_only { all } else { ASK_PATIENCE.min(all) };
         look.asked = now;
         look.until = now + patience;
-        look.primary = None;
+        (look.primary, look.refused) = (None, None);
         match &self.servers.config.servers {
             Named::One(_) => {
                 let node = self.servers.node_at(&address, Purpose::Calls);
@@ -274,6 +281,9 @@ impl<T: Owner> Engine<T> {
                 let text = format!("no answer from {asked} to a question about the servers");
                 Error::because(Status::Connect, error.reason(), text).on(&name)
             }
+            _ if error.server_text().is_some() => error
+                .certainly_not_executed()
+                .context(format_args!("{asked} refuses to say which servers there are")),
             _ => error,
         });
         let config = &self.servers.config;
@@ -294,10 +304,18 @@ impl<T: Owner> Engine<T> {
                     Err(error) => Err(error),
                 }
             }
-            (Named::Sentinel { sentinels, .. }, Some(_)) => {
+            (Named::Sentinel { sentinels, .. }, Some(primary)) => {
                 let sentinel = &look.candidates[look.at];
-                let shard =
-                    shard_of(&asked, answer, is_only, config).map_err(|error| absent(sentinel, error));
+                let shard = match (look.refused.take(), answer) {
+                    // No right is needed for HELLO.
+                    (None, Err(error)) if error.server_code() == Some("NOPERM") => {
+                        (look.primary, look.refused) = (Some(primary), Some(error));
+                        return self.ask_about_servers(now, io, node, &[b"HELLO"]);
+                    }
+                    (None, answer) => shard_of(&asked, answer, is_only, config),
+                    (Some(refused), answer) => shard_by_hello(&asked, answer, refused),
+                };
+                let shard = shard.map_err(|error| absent(sentinel, error));
                 if shard.is_ok() {
                     let place = sentinels.iter().position(|other| other == sentinel);
                     self.refresh.informant = place.unwrap_or_default();
@@ -335,14 +353,16 @@ impl<T: Owner> Engine<T> {
             self.servers.suspect = None;
         }
         self.refresh.error = found.as_ref().err().cloned();
+        self.refresh.failures = if found.is_ok() { 0 } else { self.refresh.failures.saturating_add(1) };
         match found {
             Ok(found) => {
                 self.install(now, io, &found);
-                self.refresh.error = None;
                 let waiting = self.take_waiting();
                 self.ready.extend(waiting);
             }
             Err(error) => {
+                // Plain calls go on by it for as long as it is believed now.
+                self.servers.are_routes_old |= self.servers.is_watched();
                 for id in self.take_waiting() {
                     if self.bears_failed_look(id, &error) {
                         self.refresh.waiting.push(id);
@@ -418,6 +438,19 @@ impl<T: Owner> Engine<T> {
             io.serve(node, None);
             io.retire(conn);
         }
+        if self.servers.note_gone(self.serial) {
+            self.forget_gone();
+        }
+    }
+
+    /// Forgets servers that have left, and that no call under way can have met.
+    fn forget_gone(&mut self) {
+        let oldest = self.calls.iter().map(|(_, call)| call.serial).min().unwrap_or(u64::MAX);
+        let attempts = self.attempts.iter().map(|(_, attempt)| attempt.node);
+        let conns = self.conns.values().map(|conn| conn.node);
+        let tried = self.tried.iter().map(|(_, tried)| tried.whence.node);
+        let used = attempts.chain(conns).chain(tried).collect();
+        self.servers.forget_gone(oldest, &used);
     }
 }
 
@@ -430,12 +463,27 @@ fn shard_of(address: &Address, answer: Result<Reply>, is_only: bool, config: &Co
         Ok(Role::Replica) if is_only => Vec::new(),
         Err(error) if is_only && error.server_text().is_some() => Vec::new(),
         Err(error) => return Err(error),
-        Ok(Role::Replica) => {
-            let text = format!("{address} is a replica now, and there is no word of another primary yet");
-            return Err(Error::new(Status::Connect, text));
-        }
+        Ok(Role::Replica) => return Err(no_primary(address)),
     };
     Ok(FoundShard { primary: address.clone(), replicas, ranges: Vec::new() })
+}
+
+/// The primary at an address, by its answer to HELLO, where ROLE was refused so. Its replicas are not known then.
+fn shard_by_hello(address: &Address, answer: Result<Reply>, refused: Error) -> Result<FoundShard> {
+    match answer.map(|reply| answers::role_by_hello(reply.root())) {
+        Ok(Some(Role::Primary { replicas })) => {
+            Ok(FoundShard { primary: address.clone(), replicas, ranges: Vec::new() })
+        }
+        Ok(Some(Role::Replica)) => Err(no_primary(address)),
+        Ok(None) => Err(refused),
+        Err(error) if error.server_text().is_some() => Err(refused),
+        Err(error) => Err(error),
+    }
+}
+
+fn no_primary(address: &Address) -> Error {
+    let text = format!("{address} is a replica now, and there is no word of another primary yet");
+    Error::new(Status::Connect, text)
 }
 
 /// Of several refusals: the one that no other attempt would change, or all of them.

@@ -84,6 +84,7 @@ impl Logins {
         if before.is_some_and(|question| question.join(conn, |conn| io.core.lock().table.has(conn))) {
             return Ok(());
         }
+        asked.retain(|_, question| !question.0.lock().is_over);
         let question = Arc::new(Question::new(conn));
         let put = Arc::clone(&question);
         let io = Weak::clone(&io.me);

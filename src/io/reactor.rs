@@ -51,18 +51,23 @@ impl Reactor {
         }
     }
 
-    /// Waits for sockets; adds the keys of those that are ready.
-    pub(crate) fn wait(&self, ready: &mut Vec<usize>, sleep: Duration) {
+    /// Waits for sockets; adds the keys of those that are ready. Whether the timer's time has come: it ends every wait
+    /// until it is set anew.
+    pub(crate) fn wait(&self, ready: &mut Vec<usize>, sleep: Duration) -> bool {
         if self.poller.wait(ready, Some(sleep)).is_err() {
             thread::yield_now();
         }
+        let mut is_timer_due = false;
         ready.retain(|&key| {
             if key == SIGNAL {
                 self.signal.lower();
-                self.woken.store(false, Ordering::Release);
+                // Not only stored: whoever finds it set has done before what is looked at next.
+                self.woken.swap(false, Ordering::AcqRel);
             }
+            is_timer_due |= key == TIMER;
             key != SIGNAL && key != TIMER
         });
+        is_timer_due
     }
 
     /// Makes the descriptor readable for the queues that are told here. `false`: there was no such queue before.

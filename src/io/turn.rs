@@ -73,7 +73,7 @@ impl Io {
         } else {
             Duration::ZERO
         };
-        reactor.wait(&mut ready, sleep);
+        let is_timer_due = reactor.wait(&mut ready, sleep);
         #[cfg(test)]
         self.provoked("watch");
         let now = Instant::now();
@@ -98,6 +98,10 @@ impl Io {
         self.lookups.take_found(&mut events);
         self.tell_what_came(events.drain(..));
         self.put_away(Room { ready, work, events });
+        // Nobody may poll those queues any more, or only later.
+        if is_timer_due {
+            self.set_timer();
+        }
     }
 
     /// Keeps lists for the next turn, unless they have grown large.
@@ -291,7 +295,7 @@ impl Io {
     /// The same for a queue without a thread, whose timer is set anew when its time has come.
     pub(super) fn turn_for_queue(&self, now: Instant) -> bool {
         let has_turned = self.with_role(|reactor| {
-            if !self.read_straight() {
+            if self.contained(|| self.read_straight()) == Some(false) {
                 self.turn_contained(reactor, None);
             }
         });
@@ -313,6 +317,8 @@ impl Io {
         contain(|| link.pump_if_expected(Instant::now(), &mut events));
         let has_read = !events.is_empty();
         if has_read {
+            #[cfg(test)]
+            self.provoked("straight");
             let _turning = Turning::new(self);
             self.tell_what_came(events.drain(..));
         }
@@ -342,6 +348,53 @@ fn note_ends(meter: &Meter, ended: &mut [(Owner, Result<Reply>, Option<Reply>)])
     for (owner, result, arrived) in ended {
         if let Some(metered) = owner.metered() {
             meter.note(metered, result, arrived.as_ref());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use crate::net::testing::Server;
+    use crate::{Client, Options, Queue};
+
+    const TIME: Duration = Duration::from_millis(50);
+    const LONG: Duration = Duration::from_secs(20);
+
+    /// Who turns the reactor would never sleep again.
+    #[test]
+    fn the_timer_of_a_queue_that_nobody_polls_keeps_nobody_awake() {
+        let server = Server::start(None);
+        for has_thread in [true, false] {
+            let client =
+                Client::open(&format!("redis://127.0.0.1:{}", server.port), &Options::default()).unwrap();
+            let idle = Queue::without_thread(1).unwrap();
+            client.with_timeout(TIME).submit_command(&idle, 1, ("BLPOP", "nothing", 0)).unwrap();
+            let start = Instant::now();
+            let reactor = client.io().reactor_if_any().unwrap();
+            let is_awake = || {
+                let mut fds = [PollFd::new(reactor.poller(), PollFlags::IN)];
+                poll(&mut fds, Some(&Timespec::default())).unwrap() > 0
+            };
+            let other = Queue::new(1).unwrap();
+            thread::scope(|scope| {
+                if has_thread {
+                    client.submit_command(&other, 2, ("BLPOP", "nothing", 0)).unwrap();
+                } else {
+                    scope.spawn(|| client.command(("BLPOP", "nothing", 0)));
+                }
+                thread::sleep(2 * TIME);
+                while is_awake() && start.elapsed() < LONG {
+                    thread::sleep(TIME);
+                }
+                let sleeps = !is_awake();
+                client.close();
+                assert!(sleeps, "has_thread: {has_thread}");
+            });
         }
     }
 }

@@ -136,11 +136,18 @@ impl Io {
         }
     }
 
-    /// One turn. A panic in it leaves nobody who would look after the calls under way: they end.
+    /// One turn.
     pub(super) fn turn_contained(&self, reactor: &super::Reactor, until: Option<Instant>) {
-        if contain(|| self.turn(reactor, until)).is_none() {
+        self.contained(|| self.turn(reactor, until));
+    }
+
+    /// What is done for all. A panic in it leaves nobody who would look after the calls under way: they end.
+    pub(super) fn contained<R>(&self, body: impl FnOnce() -> R) -> Option<R> {
+        let result = contain(body);
+        if result.is_none() {
             let epoch = self.core.lock().epoch;
             Listener::start_anew(self, epoch);
         }
+        result
     }
 }

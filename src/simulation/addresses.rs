@@ -1,10 +1,11 @@
-//! A host with several addresses, of which none answers, and calls that wait for it.
+//! A host with several addresses, of which none answers, calls that wait for it, and its second tries.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::network::Network;
+use crate::base::credentials::Credentials;
 use crate::base::purpose::Purpose;
 use crate::config::{Config, Options};
 use crate::core::{Call, ConnId, Engine, View, Way, Work};
@@ -108,4 +109,27 @@ fn calls_that_are_over_do_not_pile_up_behind_one_that_waits() {
     let (mut world, conn) = World::new(Duration::from_secs(5), URL, 1);
     world.engine.connected(world.now, &mut world.network, conn);
     many_of(world, |_| Work::LogIn);
+}
+
+/// What spoilt its first try may have been HELLO, and its login is kept for the second.
+#[test]
+fn a_connection_that_is_tried_again_is_given_nothing_that_was_asked_for_before_all_are_to_log_in_again() {
+    for logs_in in [false, true] {
+        let (mut world, first) = World::new(Duration::from_secs(5), URL, 1);
+        world.engine.connected(world.now, &mut world.network, first);
+        let (conn, asked) = world.network.asked.pop_front().expect("it asks for credentials");
+        let given = Ok(Arc::new(Credentials::new("old")));
+        world.engine.credentials(world.now, &mut world.network, conn, asked, given);
+        let second = world.network.resolving().expect("another try");
+        world.now += Duration::from_secs(1);
+        world.network.now = world.now;
+        if logs_in {
+            world.submit_work(1, Work::LogIn);
+        }
+        world.network.resolved(second);
+        let found = Ok(vec![SocketAddr::from(([10, 0, 0, 1], 6379))]);
+        world.engine.resolved(world.now, &mut world.network, second, found);
+        world.engine.connected(world.now, &mut world.network, second);
+        assert_eq!(world.network.asked.len(), usize::from(logs_in));
+    }
 }

@@ -86,6 +86,8 @@ pub(super) struct Op {
     pub(super) shared_token: Option<String>,
     pub(super) task: Option<Task>,
     pub(super) wave: Option<Wave>,
+    /// Every connection is to log in again.
+    pub(super) logs_in: bool,
     /// How often each primary had been told to let go of its scripts.
     pub(super) flushes: Vec<u32>,
     /// How often all servers together had been.
@@ -361,6 +363,7 @@ impl World {
             shared_token: None,
             task: None,
             wave: None,
+            logs_in: false,
             flushes: self.flushes(),
             flushes_anywhere: self.flushes_anywhere(),
             submitted,
@@ -464,6 +467,21 @@ impl World {
         self.ops[number].wave = Some(Wave { item, said: Vec::new() });
         self.trace_op(number, "to all primaries");
         self.enter(number, Work::Send(request, Purpose::Calls));
+    }
+
+    /// Has a client log in again that asks for credentials.
+    pub(super) fn log_in_again(&mut self) {
+        let asks = |place: &usize| self.clients[*place].may_be_refused;
+        let clients: Vec<usize> = (0..self.clients.len()).filter(asks).collect();
+        if clients.is_empty() {
+            return;
+        }
+        let client = clients[self.rng.usize(..clients.len())];
+        let view = View { read_from: ReadFrom::Primary, way: Way::Random };
+        let number = self.note_op(client, Shape::Single, Vec::new(), view, TIMEOUT);
+        self.ops[number].logs_in = true;
+        self.trace_op(number, "to log in again");
+        self.enter(number, Work::LogIn);
     }
 
     /// Submits a task of script administration.

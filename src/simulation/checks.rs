@@ -69,6 +69,7 @@ impl World {
         let mut said = Vec::new();
         match &result {
             Ok(reply) if op.wave.is_some() => said = self.said_everywhere(reply.root()),
+            Ok(_) if op.logs_in => self.check_login(number, op),
             Ok(reply) if op.items.is_empty() => self.check_task(number, op, reply.root()),
             Ok(reply) => self.check_reply(number, reply.root(), &mut items),
             Err(failure) => {
@@ -243,6 +244,19 @@ impl World {
                 Some(error) => !error.is_not_executed() || times(*place) == 0,
             };
             assert!(is_so, "seed {seed}: call {number} ran {} times on {place}: {error:?}", times(*place));
+        }
+    }
+
+    /// Every connection that calls take has logged in with what was asked for since.
+    fn check_login(&self, number: usize, op: &Op) {
+        let since = op.submitted.duration_since(self.start).as_nanos();
+        // Nobody is asked for those of sentinels.
+        for (conn, given) in self.clients[op.client].network.logins() {
+            assert!(
+                given.is_none_or(|given| u128::from(given) >= since),
+                "seed {}: call {number} is over, and {conn:?} has logged in with {given:?} of before {since}",
+                self.seed
+            );
         }
     }
 

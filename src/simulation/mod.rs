@@ -85,6 +85,7 @@ struct World {
     traits: Traits,
     /// Of the step.
     rng: Rng,
+    start: Instant,
     now: Instant,
     clients: Vec<Client>,
     fleet: Fleet,
@@ -122,6 +123,7 @@ impl World {
             seed,
             traits,
             rng,
+            start,
             now: start,
             clients,
             fleet,
@@ -205,6 +207,7 @@ impl World {
             11 if self.traits.cancels => self.cancel(),
             30 if self.ops.len() < 60 && self.traits.replicated => self.ask_again(),
             31 if self.ops.len() < 60 && self.traits.kind != Kind::One => self.send_everywhere(),
+            32 if self.ops.len() < 60 && self.traits.administration => self.log_in_again(),
             12..16 if self.traits.faults || self.traits.flushes || self.traits.rights => self.fault(),
             16..24 => {
                 let most = if self.rng.u8(..8) == 0 { 400 } else { 12 };
@@ -252,7 +255,13 @@ impl World {
         }
         if let Some((conn, asked)) = network.asked.pop_front() {
             let user = if self.traits.faults && self.rng.u8(..20) == 0 { "other" } else { "app" };
-            let given = Credentials::new("p").username(user).lifetime(Duration::from_secs(1));
+            let is_wrong = self.traits.faults && self.healed.is_none() && self.rng.u8(..20) == 0;
+            // When it was asked for is what it says.
+            let password = match is_wrong {
+                true => "wrong".to_owned(),
+                false => asked.duration_since(self.start).as_nanos().to_string(),
+            };
+            let given = Credentials::new(password).username(user).lifetime(Duration::from_secs(1));
             engine.credentials(now, network, conn, asked, Ok(Arc::new(given)));
         }
         let count = network.conns.len();

@@ -177,6 +177,12 @@ impl Network {
         self.news.remove(first)
     }
 
+    /// What each connection that calls take has logged in with.
+    pub(super) fn logins(&self) -> impl Iterator<Item = (ConnId, Option<u64>)> {
+        let login = |id: &ConnId| (*id, self.conns.get(*id).and_then(|conn| conn.side.logged_in));
+        self.served.values().map(login)
+    }
+
     /// The engine has been left.
     pub(super) fn rest(&mut self) {
         self.wanted.set(0);

@@ -12,6 +12,7 @@ use rs_script::{
 };
 use support::calls::{LONG, options, take};
 use support::cluster::Cluster;
+use support::fake::Fake;
 use support::raw::{Raw, calls_of};
 use support::sentinel::Sentinels;
 use support::server::Server;
@@ -267,6 +268,80 @@ fn reauthenticate_tells_of_a_login_that_is_refused_while_a_connection_is_made() 
             assert!(!error.message().contains("wrong"), "{error}");
         }
     }
+}
+
+/// Whoever waits for a login waits for that of the connection that takes another's place as well.
+#[test]
+fn reauthenticate_waits_for_a_connection_that_is_made_anew_without_what_spoilt_it() {
+    let server = Fake::start(|conn| {
+        while let Some(command) = conn.read_command() {
+            match &command[0][..] {
+                b"HELLO" => return, // it hangs up
+                b"AUTH" => conn.write(b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"),
+                _ => conn.write(b"-NOAUTH Authentication required.\r\n"),
+            }
+        }
+    });
+    let (sender, requests) = mpsc::channel::<CredentialsRequest>();
+    let mut options = options(LONG);
+    options.lazy_connect(true).reconnect_attempts(1);
+    options.credentials_later(move |request| sender.send(request).unwrap());
+    let client = Client::open(&server.url(), &options).unwrap();
+    let call = || Credentials::new("wrong").username("app");
+    thread::scope(|scope| {
+        let ping = scope.spawn(|| client.command(&["PING"]).map(drop));
+        let first = requests.recv_timeout(SLACK).unwrap();
+        let again = scope.spawn(|| client.reauthenticate());
+        // Time for it to begin.
+        thread::sleep(Duration::from_millis(100));
+        first.answer(call());
+        // What the first had been asked for before that is no good; with the second answer HELLO is said.
+        requests.recv_timeout(SLACK).unwrap().answer(call());
+        let third = requests.recv_timeout(SLACK).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        let was_over = again.is_finished();
+        third.answer(call());
+        let ends = [again.join().unwrap(), ping.join().unwrap()];
+        assert!(!was_over, "it was over before there was a login: {ends:?}");
+        ends.into_iter().for_each(|end| assert_eq!(end.unwrap_err().status(), Status::Auth));
+    });
+}
+
+#[test]
+fn reauthenticate_tells_of_a_callback_that_does_not_answer_while_a_connection_is_made() {
+    let server = server_with("right");
+    let (sender, requests) = mpsc::channel::<CredentialsRequest>();
+    let mut options = options(LONG);
+    options.lazy_connect(true).reconnect_attempts(1).connect_timeout(Duration::from_millis(500)).unwrap();
+    options.credentials_later(move |request| sender.send(request).unwrap());
+    let client = Client::open(&server.url(), &options).unwrap();
+    thread::scope(|scope| {
+        let ping = scope.spawn(|| client.command(&["PING"]).map(drop));
+        let asked = requests.recv_timeout(SLACK).unwrap();
+        let error = client.reauthenticate().unwrap_err();
+        assert_eq!((error.status(), error.reason()), (Status::Auth, Reason::Deadline), "{error}");
+        assert_eq!(error.node(), Some(server.address().to_string().as_str()));
+        assert!(error.message().contains("credentials callback did not answer"), "{error}");
+        assert_eq!(ping.join().unwrap().unwrap_err().status(), Status::Connect);
+        drop(asked);
+    });
+}
+
+#[test]
+fn reauthenticate_tells_whether_another_user_could_log_in() {
+    let server = server_with("right");
+    Raw::connect(&server).ok(&["ACL", "SETUSER", "other", "on", ">right", "~*", "&*", "+@all"]);
+    let vault = Vault::of("right");
+    let client = vault.open(&server.url());
+    works(&client);
+    *vault.0.user.lock().unwrap() = Some("other".to_owned());
+    client.reauthenticate().unwrap();
+    let list = Raw::connect(&server).ok(&["CLIENT", "LIST"]).text();
+    assert!(list.contains(" user=other "), "it has not logged in: {list}");
+    assert_eq!(who_am_i(&client), "other");
+    *vault.0.user.lock().unwrap() = Some("nobody".to_owned());
+    let error = client.reauthenticate().unwrap_err();
+    assert_eq!(error.status(), Status::Auth, "{error}");
 }
 
 #[test]

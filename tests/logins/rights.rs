@@ -299,3 +299,30 @@ fn a_redirection_that_a_script_makes_up_runs_it_once_for_such_a_user_too() {
         assert_eq!(number(cluster.node(from), &tag), 1);
     }
 }
+
+#[test]
+fn who_may_not_ask_for_the_slots_has_executed_nothing() {
+    let cluster = Cluster::start(3, 0);
+    for node in cluster.nodes() {
+        allow(node, &["on", ">p", "~*", "&*", "+@all", "-cluster"]);
+    }
+    let mut options = options(LONG);
+    options.username("u").unwrap().password("p").lazy_connect(true);
+    let client = Client::open(&cluster.cluster_url(), &options).unwrap();
+    let count = Script::new(COUNT);
+    let mut pipeline = client.pipeline();
+    pipeline.script(&count, &["n"], &NONE).unwrap();
+    let mut transaction = client.transaction();
+    transaction.script(&count, &["n"], &NONE).unwrap();
+    let ends = [
+        client.call(&count, &["n"], &NONE),
+        pipeline.exec(),
+        transaction.exec(),
+        client.script_load(&count).map(|()| unreachable!("nobody was found")),
+    ];
+    for error in ends.map(Result::unwrap_err) {
+        assert!(error.is_not_executed() && !error.is_indeterminate(), "{error}");
+        assert_eq!((error.status(), error.server_code()), (Status::Server, Some("NOPERM")), "{error}");
+        assert!(error.message().contains("refuses to say which servers there are: NOPERM"), "{error}");
+    }
+}

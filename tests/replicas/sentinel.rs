@@ -3,13 +3,16 @@
 use crate::support;
 
 use std::collections::HashSet;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rs_script::{Client, Error, FlushMode, Options, Queue, ReadFrom, Reply, ReplyRef, Script, Status};
+use rs_script::{
+    Client, Error, FlushMode, Options, Protocol, Queue, ReadFrom, Reply, ReplyRef, Script, Status,
+};
 use support::calls::*;
+use support::fake::Fake;
 use support::raw::{Raw, calls_of};
 use support::sentinel::Sentinels;
 use support::server::Server;
@@ -587,5 +590,90 @@ fn without_patience_calls_are_refused_until_there_is_a_primary() {
     check(&outcome, new);
     for refusal in &outcome.refusals {
         assert!(refusal.contains("127.0.0.1:"), "{refusal}");
+    }
+}
+
+/// A sentinel that names the server on this port, and hangs up while there is none.
+fn naming(port: &Arc<AtomicU16>) -> Fake {
+    let port = Arc::clone(port);
+    Fake::start(move |conn| {
+        while let Some(command) = conn.handshake() {
+            if command[0] == b"PING" {
+                conn.write(b"+PONG\r\n");
+                continue;
+            }
+            let port = match port.load(Ordering::SeqCst) {
+                0 => return,
+                port => port.to_string(),
+            };
+            assert_eq!(command[1].to_ascii_uppercase(), b"GET-MASTER-ADDR-BY-NAME");
+            conn.write(format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len()).as_bytes());
+        }
+    })
+}
+
+#[test]
+fn sentinels_that_were_lost_are_asked_again_soon() {
+    let (before, after) = (Server::start(), Server::start());
+    let named = Arc::new(AtomicU16::new(before.port()));
+    let sentinel = naming(&named);
+    let client = Client::open(&url(&[sentinel.address().to_string()], "name"), &options()).unwrap();
+    assert_eq!(port(&client), before.port());
+    named.store(0, Ordering::SeqCst);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(2) {
+        assert_eq!(port(&client), before.port());
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(sentinel.connections() > 1, "it was not asked");
+    // The one before goes on answering, as it does after a failover on demand.
+    named.store(after.port(), Ordering::SeqCst);
+    let start = Instant::now();
+    while port(&client) == before.port() {
+        assert!(start.elapsed() < Duration::from_secs(15), "the sentinel is not asked");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(port(&client), after.port());
+}
+
+#[test]
+fn who_may_not_ask_for_the_role_finds_the_primary_all_the_same() {
+    let service = Sentinels::start(1);
+    for server in service.servers() {
+        Raw::connect(server).ok(&["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", "-role"]);
+    }
+    let named = Arc::new(AtomicU16::new(service.servers()[1].port()));
+    let wrong = naming(&named);
+    let mut options = options();
+    options.username("app").unwrap().password("secret");
+    for protocol in [Protocol::Auto, Protocol::Resp2, Protocol::Resp3] {
+        options.protocol(protocol);
+        let client = Client::open(&service.url(), &options).unwrap();
+        assert_eq!(port(&client), service.primary().port());
+        // What a sentinel names by mistake says itself that it is a replica.
+        let error = refused(&url(&[wrong.address().to_string()], "name"), &options);
+        assert_eq!(error.status(), Status::NotServed, "{error}");
+        assert!(error.message().contains("is a replica now"), "{error}");
+    }
+}
+
+/// Whoever calls a script gets no other command's error as if it were the script's.
+#[test]
+fn a_sentinel_that_refuses_to_name_the_primary_has_executed_nothing() {
+    let service = Sentinels::start(1);
+    for sentinel in service.sentinels() {
+        Raw::connect(sentinel).ok(&["ACL", "SETUSER", "watch", "on", ">secret", "+@all", "-sentinel"]);
+    }
+    let mut options = options();
+    options.sentinel_username("watch").unwrap().sentinel_password("secret").lazy_connect(true);
+    let client = Client::open(&service.url(), &options).unwrap();
+    let count = Script::new(COUNT);
+    let mut pipeline = client.pipeline();
+    pipeline.script(&count, &["n"], &NONE).unwrap();
+    let ends = [client.call(&count, &["n"], &NONE), pipeline.exec(), client.command(&["GET", "n"])];
+    for error in ends.map(Result::unwrap_err) {
+        assert!(error.is_not_executed() && !error.is_indeterminate(), "{error}");
+        assert_eq!((error.status(), error.server_code()), (Status::Server, Some("NOPERM")), "{error}");
+        assert!(error.message().contains("refuses to say which servers there are: NOPERM"), "{error}");
     }
 }

@@ -278,6 +278,20 @@ fn while_who_polls_a_queue_without_a_thread_does_the_work() {
 }
 
 #[test]
+fn while_who_polls_a_queue_without_a_thread_hands_over_what_has_come() {
+    let server = Fake::start();
+    let client = server.client();
+    let queue = Queue::without_thread(1_000).expect("descriptors");
+    server.hold();
+    submit(&client, &queue, 0..5);
+    provoke("straight", &server.name());
+    server.release();
+    let ends = take(&queue, 5);
+    ends.into_values().filter_map(|end| end.result.err()).for_each(|error| is_defect(&error));
+    goes_on(&client, &queue);
+}
+
+#[test]
 fn while_a_call_that_waits_is_taken_on() {
     let (server, client, queue) = under_way(0);
     server.release();

@@ -215,16 +215,25 @@ pub(in crate::core) fn role(reply: ReplyRef<'_>, asked: &Address, config: &Confi
 pub(in crate::core) fn says_replica(reply: ReplyRef<'_>, to_hello: bool) -> bool {
     let is_replica =
         |role: Option<ReplyRef<'_>>| matches!(role.and_then(ReplyRef::as_bytes), Some(b"slave" | b"replica"));
-    if !to_hello {
-        return is_replica(reply.get(0));
+    is_replica(if to_hello { role_in_hello(reply) } else { reply.get(0) })
+}
+
+/// The role in an answer to HELLO, which names no replicas; `None`: there is none in it.
+pub(in crate::core) fn role_by_hello(reply: ReplyRef<'_>) -> Option<Role> {
+    match role_in_hello(reply)?.as_bytes()? {
+        b"master" => Some(Role::Primary { replicas: Vec::new() }),
+        _ => Some(Role::Replica),
     }
+}
+
+fn role_in_hello(reply: ReplyRef<'_>) -> Option<ReplyRef<'_>> {
     let mut pairs = reply.elements();
     while let (Some(name), value) = (pairs.next(), pairs.next()) {
         if name.as_bytes() == Some(b"role") {
-            return is_replica(value);
+            return value;
         }
     }
-    false
+    None
 }
 
 /// The primary of a service by a sentinel's word.

@@ -244,7 +244,7 @@ impl<T: Owner> Engine<T> {
     }
 
     pub(crate) fn stats(&self) -> EngineStats {
-        let reconnects = self.servers.all().map(|node| node.connections.saturating_sub(1)).sum();
+        let reconnects = self.servers.reconnects();
         let shaking =
             self.conns.values().filter(|conn| conn.is_shaking() || conn.login.is_under_way()).count() as u64;
         EngineStats { reconnects, redirects: self.servers.redirects, shaking }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::servers::shortened;
 use crate::base::credentials::Credentials;
-use crate::core::interface::{AttemptId, ConnId};
+use crate::core::interface::{AttemptId, NodeId};
 use crate::error::Error;
 
 /// The pause after a login that was refused on a connection that stands; it doubles with each, up to the longest.
@@ -106,8 +106,8 @@ impl Login {
 
 /// A call that has all connections log in again.
 pub(in crate::core) struct LoginAgain {
-    /// Those that have not yet.
-    pub(in crate::core) left: Vec<ConnId>,
+    /// Those whose shared connections have not yet.
+    pub(in crate::core) left: Vec<NodeId>,
     /// What was asked for from then on will do.
     pub(in crate::core) since: Instant,
     pub(in crate::core) error: Option<Error>,

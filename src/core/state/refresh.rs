@@ -13,6 +13,8 @@ pub(in crate::core) struct Refresh {
     pub(in crate::core) looks: u64,
     /// Why the last look found nothing.
     pub(in crate::core) error: Option<Error>,
+    /// So many have found nothing since one did.
+    pub(in crate::core) failures: u32,
     /// The sentinel that was right last, by its place in the URL: asked first.
     pub(in crate::core) informant: usize,
     /// Calls that wait for a map, and some that do so no more.
@@ -42,6 +44,8 @@ pub(in crate::core) struct Look {
     pub(in crate::core) until: Instant,
     /// The primary that a sentinel has named, which is asked for its role.
     pub(in crate::core) primary: Option<Address>,
+    /// How that has refused to say, so that it is asked in another way.
+    pub(in crate::core) refused: Option<Error>,
     pub(in crate::core) node: NodeId,
 }
 

@@ -1,6 +1,7 @@
 //! The servers of a client: how the connection to each stands, and which of them a call may go to.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -28,6 +29,9 @@ const REMEMBERED: usize = 128;
 
 /// Of so many slots it is kept that a server has sent their calls away.
 const REMEMBERED_SLOTS: usize = 4096;
+
+/// So many servers that no map has any more are kept, for there are calls that have met them.
+const REMEMBERED_GONE: usize = if cfg!(test) { 0 } else { 256 };
 
 /// How long after a cluster was down, or slots have changed hands, what its servers say then is no proof of how it was
 /// a moment before.
@@ -104,9 +108,48 @@ pub(in crate::core) struct Node {
     memory_asked: Arc<AtomicBool>,
     /// The map that it was part of last.
     pub(in crate::core) wanted: u64,
+    /// No map has it any more: the last call or attempt that there had been when that was seen.
+    gone_since: Option<u64>,
 }
 
 impl Node {
+    fn new(
+        id: NodeId,
+        (address, name): (Address, Arc<str>),
+        purpose: Purpose,
+        config: Arc<Config>,
+        wanted: u64,
+    ) -> Self {
+        Node {
+            id,
+            first: id,
+            others: Vec::new(),
+            name,
+            address,
+            purpose,
+            config,
+            link: Link::None,
+            facts: None,
+            failures: 0,
+            failed: 0,
+            last_error: None,
+            not_before: None,
+            rests_until: None,
+            opened: 0,
+            connections: 0,
+            replicas: VecDeque::new(),
+            line: VecDeque::new(),
+            kept: Vec::new(),
+            memory_asked: Arc::default(),
+            wanted,
+            gone_since: None,
+        }
+    }
+
+    fn reconnects(&self) -> u64 {
+        self.connections.saturating_sub(1)
+    }
+
     /// Whether the last attempt to connect failed, and the next one is not due yet.
     pub(in crate::core) fn down_since_just_now(&self, now: Instant) -> Option<&Error> {
         let waits = self.not_before.is_some_and(|not_before| not_before > now);
@@ -173,7 +216,13 @@ pub(in crate::core) struct Servers {
     /// For those that are no servers of calls but watch over them.
     sentinel_config: Option<Arc<Config>>,
     pub(in crate::core) compiled: Arc<Compiled>,
-    nodes: Vec<Node>,
+    /// By their numbers, of which none is given twice. Servers come and go, so those that nothing refers to any more are
+    /// taken out.
+    nodes: Vec<Option<Box<Node>>>,
+    /// What stands for those, at an address where nobody is.
+    nowhere: Box<Node>,
+    /// Connections that were made anew to those.
+    past_reconnects: u64,
     by_address: HashMap<(Address, Purpose), NodeId>,
     /// The server for everything but read-only calls, where there is one and no other will ever be.
     pub(in crate::core) only: Option<NodeId>,
@@ -205,11 +254,15 @@ pub(in crate::core) struct Servers {
 impl Servers {
     pub(in crate::core) fn new(config: Arc<Config>, compiled: Arc<Compiled>) -> Self {
         let is_watched = matches!(config.servers, config::Servers::Sentinel { .. });
+        let nowhere = (Address::Unix(PathBuf::new()), "a server that is gone".into());
+        let nowhere = Node::new(NodeId(usize::MAX), nowhere, Purpose::Calls, Arc::clone(&config), 0);
         let mut servers = Servers {
             sentinel_config: is_watched.then(|| Arc::new(config.for_sentinels())),
             config,
             compiled,
             nodes: Vec::new(),
+            nowhere: Box::new(nowhere),
+            past_reconnects: 0,
             by_address: HashMap::new(),
             only: None,
             map: SlotMap::default(),
@@ -245,16 +298,21 @@ impl Servers {
 
     #[inline]
     pub(in crate::core) fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0]
+        self.nodes.get(id.0).and_then(Option::as_ref).unwrap_or(&self.nowhere)
     }
 
     #[inline]
     pub(in crate::core) fn node_mut(&mut self, id: NodeId) -> &mut Node {
-        &mut self.nodes[id.0]
+        self.nodes.get_mut(id.0).and_then(Option::as_mut).unwrap_or(&mut self.nowhere)
     }
 
     pub(in crate::core) fn all(&self) -> impl Iterator<Item = &Node> {
-        self.nodes.iter()
+        self.nodes.iter().flatten().map(|node| &**node)
+    }
+
+    /// Connections that were made anew.
+    pub(in crate::core) fn reconnects(&self) -> u64 {
+        self.past_reconnects + self.all().map(Node::reconnects).sum::<u64>()
     }
 
     /// The server at an address, connected or not.
@@ -272,7 +330,8 @@ impl Servers {
     fn node_with(&mut self, address: &Address, purpose: Purpose, config: Arc<Config>) -> NodeId {
         let wanted = self.map.generation;
         if let Some(&id) = self.by_address.get(&(address.clone(), purpose)) {
-            self.nodes[id.0].wanted = wanted;
+            let node = self.node_mut(id);
+            (node.wanted, node.gone_since) = (wanted, None);
             return id;
         }
         let id = self.add(address, address.to_string().into(), purpose, config);
@@ -282,30 +341,46 @@ impl Servers {
 
     fn add(&mut self, address: &Address, name: Arc<str>, purpose: Purpose, config: Arc<Config>) -> NodeId {
         let id = NodeId(self.nodes.len());
-        self.nodes.push(Node {
-            id,
-            first: id,
-            others: Vec::new(),
-            name,
-            address: address.clone(),
-            purpose,
-            config,
-            link: Link::None,
-            facts: None,
-            failures: 0,
-            failed: 0,
-            last_error: None,
-            not_before: None,
-            rests_until: None,
-            opened: 0,
-            connections: 0,
-            replicas: VecDeque::new(),
-            line: VecDeque::new(),
-            kept: Vec::new(),
-            memory_asked: Arc::default(),
-            wanted: self.map.generation,
-        });
+        let node = Node::new(id, (address.clone(), name), purpose, config, self.map.generation);
+        self.nodes.push(Some(Box::new(node)));
         id
+    }
+
+    /// Notes which servers no map has any more; whether they are many. `serial`: of the last call or attempt.
+    pub(in crate::core) fn note_gone(&mut self, serial: u64) -> bool {
+        let Servers { nodes, map, only, .. } = self;
+        let mut count = 0;
+        for node in nodes.iter_mut().flatten() {
+            // Sentinels are in no map.
+            let is_gone = node.wanted + 1 < map.generation && node.purpose != Purpose::Bare;
+            if is_gone && node.first == node.id && Some(node.id) != *only {
+                node.gone_since.get_or_insert(serial);
+                count += 1;
+            }
+        }
+        count > REMEMBERED_GONE
+    }
+
+    /// Takes out those that were gone before the call of this number, and that nothing uses.
+    pub(in crate::core) fn forget_gone(&mut self, before: u64, used: &HashSet<NodeId>) {
+        let is_idle = |id: NodeId| {
+            let node = self.node(id);
+            node.link == Link::None && node.line.is_empty() && node.kept.is_empty() && !used.contains(&id)
+        };
+        let is_over = |node: &&Node| {
+            let all = || std::iter::once(node.id).chain(node.others.iter().copied());
+            node.gone_since.is_some_and(|since| since < before) && all().all(is_idle)
+        };
+        let gone: Vec<NodeId> = self.all().filter(is_over).map(|node| node.id).collect();
+        for first in gone {
+            let Some(node) = self.nodes.get_mut(first.0).and_then(Option::take) else { continue };
+            self.by_address.remove(&(node.address.clone(), node.purpose));
+            self.past_reconnects += node.reconnects();
+            for other in node.others {
+                let other = self.nodes.get_mut(other.0).and_then(Option::take);
+                self.past_reconnects += other.map_or(0, |other| other.reconnects());
+            }
+        }
     }
 
     /// How many shared connections to a server have been wanted so far.
@@ -499,6 +574,38 @@ mod tests {
         servers.begin_look();
         install(&mut servers, 2);
         assert_eq!((servers.primary_of(5), servers.primaries()), (Some(first), vec![first]));
+    }
+
+    #[test]
+    fn servers_that_come_and_go_leave_nothing_behind() {
+        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
+        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let now = Instant::now();
+        let mut used = HashSet::new();
+        for generation in 1..1000_u64 {
+            let address = Address::parse(&format!("127.0.0.1:{generation}")).expect("an address");
+            let found: Found =
+                vec![FoundShard { primary: address, replicas: Vec::new(), ranges: Vec::new() }];
+            let map = SlotMap::new(&found, generation, |address, _| servers.node_at(address, Purpose::Calls));
+            let node = map.primaries().next().expect("one");
+            servers.node_mut(node).wanted = generation;
+            servers.sharer(node, 1);
+            if generation == 5 {
+                used.insert(node);
+            }
+            servers.install(now, map);
+            if servers.note_gone(generation) {
+                // A call of ten maps ago is under way.
+                servers.forget_gone(generation.saturating_sub(10), &used);
+            }
+            assert!(servers.all().count() <= 2 * (REMEMBERED_GONE + 20), "of generation {generation}");
+            assert_eq!(servers.node(node).id, node);
+        }
+        let used = *used.iter().next().expect("one");
+        assert_eq!(servers.node(used).id, used);
+        // Whoever knows the number of another is at an address where nobody is.
+        assert_eq!(servers.node(NodeId(0)).address, Address::Unix(PathBuf::new()));
+        assert_eq!(servers.by_address.len(), servers.all().filter(|node| node.first == node.id).count());
     }
 
     #[test]

@@ -152,6 +152,7 @@ pub(super) struct Rights {
     pub(super) no_eval: bool,
     pub(super) no_evalsha: bool,
     pub(super) no_wait: bool,
+    pub(super) no_role: bool,
 }
 
 pub(super) struct Fleet {
@@ -302,6 +303,7 @@ impl Fleet {
             no_eval: rng.u8(..) < 60,
             no_evalsha: rng.u8(..) < 60,
             no_wait: self.traits.replicated && rng.u8(..) < 40,
+            no_role: rng.u8(..) < 90,
         };
         let rights = self.rights;
         trace::note(|| format!("the user's rights: {rights:?}"));

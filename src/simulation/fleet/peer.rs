@@ -13,6 +13,8 @@ pub(in crate::simulation) struct Peer {
     pub(super) is_asking: bool,
     pub(super) reads: bool,
     pub(super) resp3: bool,
+    /// The number that it has logged in with last.
+    pub(in crate::simulation) logged_in: Option<u64>,
     /// It has carried a call, or one that waits on the server.
     pub(super) has_carried: Option<Call>,
     /// Whether it carries calls that wait for replicas; and which of them, until WAIT has come behind it.
@@ -44,6 +46,7 @@ impl Default for Peer {
             is_asking: false,
             reads: false,
             resp3: false,
+            logged_in: None,
             has_carried: None,
             is_reserved: None,
             group: None,
@@ -66,6 +69,13 @@ impl Peer {
                 *told = Some((lost, from));
             }
         }
+    }
+
+    /// Logs in with a password that is right: a number. Whether it is.
+    pub(super) fn log_in(&mut self, password: &[u8]) -> bool {
+        let number = std::str::from_utf8(password).ok().and_then(|password| password.parse().ok());
+        self.logged_in = number.or(self.logged_in);
+        number.is_some()
     }
 
     pub(super) fn is_in_multi(&self) -> bool {

@@ -11,6 +11,7 @@ use crate::simulation::trace;
 use crate::simulation::traits::Kind;
 
 const NOSCRIPT: &str = "-NOSCRIPT No matching script. Please use EVAL.\r\n";
+const WRONGPASS: &str = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
 const READONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
 const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
 const BUSY: &str =
@@ -181,6 +182,9 @@ impl Fleet {
             self.witness.has_refused_wait = true;
             return Some(forbidden("wait"));
         }
+        if name == "ROLE" && self.rights.no_role {
+            return Some(forbidden("role"));
+        }
         if is_forbidden {
             return Some(forbidden(&if is_load { "script|load".into() } else { name.to_lowercase() }));
         }
@@ -275,11 +279,17 @@ impl Fleet {
             (b"HELLO", _) if !self.has_hello => {
                 "-ERR unknown command 'HELLO', with args beginning with: '3' \r\n".into()
             }
-            (b"HELLO", _) => {
-                peer.resp3 = true;
+            (b"HELLO", version) => {
+                peer.resp3 |= version == b"3";
+                if word(2) == b"AUTH" && !peer.log_in(word(4)) {
+                    return WRONGPASS.into();
+                }
+                let head = if peer.resp3 { "%2" } else { "*4" };
                 let version = if self.traits.old { "6.2.0" } else { "7.4.0" };
-                format!("%2\r\n+version\r\n+{version}\r\n+role\r\n+master\r\n")
+                let role = if self.servers[place].follows.is_some() { "replica" } else { "master" };
+                format!("{head}\r\n+version\r\n+{version}\r\n+role\r\n+{role}\r\n")
             }
+            (b"AUTH", _) if !peer.log_in(word(command.len() - 1)) => WRONGPASS.into(),
             (b"SCRIPT", b"LOAD") => self.load(place, peer, word(2)),
             (b"FUNCTION", b"LOAD") => self.load_library(place, peer, command),
             (b"FCALL" | b"FCALL_RO", _) => self.call_function(place, peer, command),
