@@ -33,7 +33,7 @@ class Call {
 
     reject(error) {
         if (this.signal !== null) {
-            if (this.signal.aborted) error.cause = this.signal.reason;
+            if (this.signal.isAborted) error.cause = this.signal.reason;
             this.forgetSignal();
         }
         this.fail(error);

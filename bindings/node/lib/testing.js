@@ -15,6 +15,8 @@ const { createHash } = builtin("node:crypto");
 const READ_ONLY = 1;
 const ATOMIC = 1;
 const SHA = /^[0-9a-f]{40}$/;
+/** What timers can do: a longer time is over at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 const { reasonOf } = errors;
 
 const sha1 = (bytes) => createHash("sha1").update(bytes).digest("hex");
@@ -85,6 +87,11 @@ class Status {
 
 const status = (text) => new Status(text);
 
+/** What stands for a script or a library of a FakeServer's client has this field; that of others has another. */
+function checkOfFake(what, handle, field) {
+    if (handle[field] === undefined) throw errors.invalid(`${what} of a server's client is of no FakeServer`);
+}
+
 /** Collects what calls are, with the methods of the Writer of calls for the native library. */
 class Recorder {
     list = [];
@@ -108,11 +115,12 @@ class Recorder {
         this.#put({ command: String(name).toUpperCase(), args });
     }
 
-    call({ sha }, flags, keys, args, token) {
+    call(script, flags, keys, args, token) {
+        checkOfFake("a script", script, "sha");
         if (!Array.isArray(keys)) throw errors.invalid(`keys must be an array, not ${shown(keys)}`);
         if (!Array.isArray(args)) throw errors.invalid(`args must be an array, not ${shown(args)}`);
         const readOnly = (flags & READ_ONLY) !== 0;
-        const call = { script: sha, keys: strings(keys, "keys"), args: strings(args, "args"), readOnly };
+        const call = { script: script.sha, keys: strings(keys, "keys"), args: strings(args, "args"), readOnly };
         this.#put(token === undefined ? call : { ...call, token: strings([token], "a token")[0] });
     }
 
@@ -138,8 +146,9 @@ class Recorder {
         this.#put({ command: "FUNCTION DELETE", args: libraries.map(({ name }) => name) });
     }
 
-    load({ sha }) {
-        this.#put({ command: "SCRIPT LOAD", script: sha });
+    load(script) {
+        checkOfFake("a script", script, "sha");
+        this.#put({ command: "SCRIPT LOAD", script: script.sha });
     }
 
     exists(shas) {
@@ -246,9 +255,10 @@ class FakeConnection {
         return { handle: { suffix }, source, isNamed, once, name: name + suffix };
     }
 
-    function({ handle: { suffix }, source }, name) {
+    function({ handle, source }, name) {
+        checkOfFake("a library", handle, "suffix");
         const sha = sha1(Buffer.concat([source, Buffer.from(`\0${name}`)]));
-        return { handle: { sha }, sha, functionName: name + suffix };
+        return { handle: { sha }, sha, functionName: name + handle.suffix };
     }
 
     items() {
@@ -267,17 +277,17 @@ class FakeConnection {
             pending.stop(reasonOf.CANCELLED, errors.cancelled("the call was cancelled"), signal.reason);
         try {
             if (this.#isClosed) throw errors.closed("the client is closed");
-            if (signal?.aborted) abort();
+            if (signal?.isAborted) abort();
             const recorder = new Recorder();
             write(recorder);
-            signal?.addEventListener("abort", abort, { once: true });
+            signal?.listen(abort);
             this.#pending.add(pending);
             return await Promise.race([pending.over, this.#answer(recorder.list[0], pending, buffers, timeout)]);
         } catch (error) {
             if (caller !== null && error instanceof Error) errors.nameCaller(error, caller);
             throw error;
         } finally {
-            signal?.removeEventListener("abort", abort);
+            signal?.forget(abort);
             this.#pending.delete(pending);
         }
     }
@@ -292,7 +302,7 @@ class FakeConnection {
         let timer;
         // The test's clock, be it a fake one.
         if (timeout > 0) {
-            timer = globalThis.setTimeout(() => pending.end(deadline()), timeout);
+            timer = globalThis.setTimeout(() => pending.end(deadline()), Math.min(timeout, LONGEST_TIMER));
             timer.unref?.();
         }
         try {

@@ -254,6 +254,28 @@ test("functions are answered like scripts, tokens are told, and libraries as the
     assert.deepEqual(await client.libraryPrune([library]), new Map([["fake", [library.name]]]));
 });
 
+test("scripts and libraries of a server's clients are refused, and the other way round", async () => {
+    const client = await rs.connect("unix:///nonexistent", { lazyConnect: true });
+    const fake = await new FakeServer().connect();
+    const source = "#!lua name=lib\n";
+    const refused = { code: "RS_ERR_INVALID_ARGUMENT" };
+    const script = client.script("return 1");
+    await assert.rejects(script.on(fake)(), refused);
+    await assert.rejects(fake.scriptLoad(script), refused);
+    assert.throws(() => fake.pipeline().script(script), refused);
+    assert.throws(() => client.library(source).on(fake).function("f"), refused);
+    assert.throws(() => fake.library(source).on(client).function("f"), refused);
+    await client.close();
+});
+
+test("a timeout that is longer than timers can be is waited for", async () => {
+    const slow = () => new Promise((resolve) => setTimeout(resolve, 50, "late"));
+    const server = new FakeServer().reply("GET", slow);
+    const client = await server.connect({ callTimeout: 2 ** 31 });
+    assert.equal(await client.command("GET", "x"), "late");
+    assert.equal(await client.command(["GET", "x"], { timeout: 2 ** 32 - 1 }), "late");
+});
+
 test("a script of its clients is refused on a server, and the calls beside it have their replies", async () => {
     const server = await Server.start();
     const client = await rs.connect(server.url, { callTimeout: 120_000 });
