@@ -153,6 +153,7 @@ class Client {
     command(...words) {
         const isList = Array.isArray(words[0]);
         return this.#send(isList ? words[1] : undefined, Client.prototype.command, "command", words, () => {
+            if (isList && words.length > 2) throw invalid("a command is an array and options, or its words one by one");
             const list = isList ? plain(words[0]) : words;
             return (writer) => writer.command(list);
         });

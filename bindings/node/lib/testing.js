@@ -9,6 +9,7 @@ const { Client } = require("./client");
 const errors = require("./errors");
 const { Events } = require("./events");
 const { bytesOf, isBytes, shown, unfit } = require("./pack");
+const { tell } = require("./settings");
 
 const { createHash } = builtin("node:crypto");
 
@@ -92,9 +93,23 @@ function checkOfFake(what, handle, field) {
     if (handle[field] === undefined) throw errors.invalid(`${what} of a server's client is of no FakeServer`);
 }
 
+/** What becomes of a call with a token, by whether it happens once, and whether it may be sent again. */
+const REFUSED = 0;
+const REPEATED = 1;
+const ONCE = 2;
+
+/** The token of a call as a server would receive it. */
+function tokenOf(token) {
+    const length = Buffer.byteLength(token);
+    if (length === 0 || length > 256) throw errors.invalid(`a token has 1 to 256 bytes, this one has ${length}`);
+    return isBytes(token) ? bytesOf(token) : token;
+}
+
 /** Collects what calls are, with the methods of the Writer of calls for the native library. */
 class Recorder {
     list = [];
+    /** What a token of all of them would be to each. */
+    #repeats = [];
     references = [];
 
     get length() {
@@ -105,7 +120,8 @@ class Recorder {
         this.list.length = length;
     }
 
-    #put(call) {
+    #put(call, repeats = REFUSED) {
+        this.#repeats[this.list.length] = repeats;
         this.list.push({ command: undefined, script: undefined, keys: [], args: [], readOnly: false, ...call });
     }
 
@@ -121,15 +137,26 @@ class Recorder {
         if (!Array.isArray(args)) throw errors.invalid(`args must be an array, not ${shown(args)}`);
         const readOnly = (flags & READ_ONLY) !== 0;
         const call = { script: script.sha, keys: strings(keys, "keys"), args: strings(args, "args"), readOnly };
-        this.#put(token === undefined ? call : { ...call, token: strings([token], "a token")[0] });
+        const isOnce = script.isOnce && !readOnly;
+        if (token !== undefined && !isOnce) {
+            throw errors.invalid("a token is for calls of a script with once, and not for read-only ones");
+        }
+        const repeats = readOnly || script.isIdempotent ? REPEATED : REFUSED;
+        this.#put(token === undefined ? call : { ...call, token: tokenOf(token) }, isOnce ? ONCE : repeats);
     }
 
     pipeline(flags, count, items, token) {
-        const own = token === undefined ? [] : strings([token], "a token");
-        const list = items.list.map((item) =>
-            own.length > 0 && item.token === undefined ? { ...item, token: own[0] } : item,
-        );
+        const list = token === undefined ? items.list : items.#withToken(tokenOf(token));
         this.list.push({ items: list, isAtomic: (flags & ATOMIC) !== 0 });
+    }
+
+    /** The calls with a token for all that happen once and have none of their own. */
+    #withToken(token) {
+        const repeats = this.#repeats.slice(0, this.list.length);
+        const refused = repeats.indexOf(REFUSED);
+        if (refused >= 0) throw errors.invalid(`a token for all items: item ${refused} would happen again`);
+        if (!repeats.includes(ONCE)) throw errors.invalid("a token for all items: none of them runs once per token");
+        return this.list.map((item, i) => (repeats[i] === ONCE ? { token, ...item } : item));
     }
 
     library(what, { name, source }) {
@@ -239,10 +266,11 @@ class FakeConnection {
         this.#server = server;
     }
 
-    script(source, { asFunction }) {
+    script(source, { asFunction, idempotent, once }) {
         const sha = sha1(source);
         this.#server.sources.set(sha, source);
-        return { handle: { sha }, sha, functionName: asFunction ? `rs_${sha.slice(0, 12)}` : "" };
+        const handle = { sha, isOnce: once !== null, isIdempotent: idempotent };
+        return { handle, sha, functionName: asFunction ? `rs_${sha.slice(0, 12)}` : "" };
     }
 
     /** Names have the form of those that servers know, with digests that are none of theirs. */
@@ -255,10 +283,11 @@ class FakeConnection {
         return { handle: { suffix }, source, isNamed, once, name: name + suffix };
     }
 
-    function({ handle, source }, name) {
+    function({ handle, source, once }, name, { idempotent }) {
         checkOfFake("a library", handle, "suffix");
         const sha = sha1(Buffer.concat([source, Buffer.from(`\0${name}`)]));
-        return { handle: { sha }, sha, functionName: name + handle.suffix };
+        const its = { sha, isOnce: once !== null, isIdempotent: idempotent };
+        return { handle: its, sha, functionName: name + handle.suffix };
     }
 
     items() {
@@ -320,9 +349,12 @@ class FakeConnection {
             if (pending.isOver) return null;
             const reply = await this.#server.answer(item).catch((error) => error);
             if (recipes.get(reply)?.endsAll) {
-                if (reply.indeterminate) reply.arrived = converted(replies, buffers);
-                reply.index = replies.length;
-                throw reply;
+                // Those before it were executed, if not all are or none.
+                const isPart = !isAtomic && reply.notExecuted && replies.length > 0;
+                const ended = isPart ? (reply.code === "RS_ERR_TIMEOUT" ? deadline() : lostReply()) : reply;
+                if (ended.indeterminate && !isAtomic) ended.arrived = converted(replies, buffers);
+                ended.index = replies.length;
+                throw ended;
             }
             if (reply instanceof errors.classes.ScriptError) reply.index = replies.length;
             else if (reply instanceof Error) throw reply;
@@ -365,6 +397,7 @@ class FakeServer {
     async connect(connectOptions = {}) {
         const given = copy("connect()", connectOptions);
         checkOwn(given);
+        tell(given, () => {});
         const { buffers, callerStack } = given;
         const connection = new FakeConnection(this);
         this.#connections.add(connection);

@@ -59,7 +59,8 @@ test("keys, arguments and commands", async () => {
     await refused("a read-only argument", NO_ARGUMENT, (value) => echo.ro([], [value]));
     await refused("a word", NO_ARGUMENT, (value) => client.command("ECHO", value));
     await refused("a word of a list", NO_ARGUMENT, (value) => client.command(["ECHO", value]));
-    await refused("no command", [[], [[]]], (words) => client.command(...words));
+    const none = [[], [[]], [["PING"], {}, "x"], [["PING"], undefined, undefined]];
+    await refused("no command", none, (words) => client.command(...words));
     await refused("holes", [[, "x"], ["x", , "y"], Array(3)], (value) => echo([], value));
 });
 
