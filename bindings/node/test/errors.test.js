@@ -323,3 +323,18 @@ test("a hook for frames may close the client as the last of many calls is told",
     await traced.close();
     assert.equal(used.at(-1), "queueFree", used.slice(-5).join());
 });
+
+test("an error that a signal came too late for is not the signal's", async () => {
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    const controller = new AbortController();
+    const call = failed(client.command(["NOSUCHCOMMAND"], { signal: controller.signal }));
+    await new Promise(process.nextTick);
+    // The reply is there, and nobody has looked.
+    for (let i = 0; i < 6000 && client.stats().inFlight > 0; i++) Atomics.wait(pause, 0, 0, 10);
+    controller.abort(new DOMException("too long", "TimeoutError"));
+    const error = await call;
+    assert.deepEqual([error.code, error.name, error.cause], ["RS_ERR_SERVER", "ServerError", undefined]);
+    assert.ok(!(error instanceof rs.TimeoutError));
+    const late = await failed(client.command(["BLPOP", "none", 0], { signal: AbortSignal.timeout(20) }));
+    assert.deepEqual([late.reason, late.name, late.cause.name], ["RS_REASON_CANCELLED", "TimeoutError", "TimeoutError"]);
+});
