@@ -229,6 +229,12 @@ function converted(reply, buffers) {
     return reply === undefined ? null : reply;
 }
 
+/** An item's error is its element; what else a test throws ends all of the pipeline, as it ends a call. */
+function valueOf(thrown) {
+    if (thrown instanceof Error) return thrown;
+    throw thrown;
+}
+
 /** A call that is not over yet. */
 class Pending {
     isSent = false;
@@ -347,7 +353,7 @@ class FakeConnection {
         if (isAtomic) await this.#server.execute();
         for (const item of items) {
             if (pending.isOver) return null;
-            const reply = await this.#server.answer(item).catch((error) => error);
+            const reply = await this.#server.answer(item).catch(valueOf);
             if (recipes.get(reply)?.endsAll) {
                 // Those before it were executed, if not all are or none.
                 const isPart = !isAtomic && reply.notExecuted && replies.length > 0;

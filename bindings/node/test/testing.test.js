@@ -311,6 +311,12 @@ test("a pipeline of which something was executed does not end as not executed", 
         await assert.rejects(client.pipeline().command("B").command("A").exec(), { notExecuted: true, index: 0 });
         await assert.rejects(client.transaction().command("A").command("B").exec(), { notExecuted: true });
     }
+    server.reply("C", () => {
+        throw "the test's own";
+    });
+    for (const call of [client.command("C"), client.pipeline().command("A").command("C").exec()]) {
+        await assert.rejects(call, (thrown) => thrown === "the test's own");
+    }
     // What was executed of a transaction nobody knows.
     server.replyOnce("B", lostReply());
     const lost = await client.transaction().command("A").command("B").exec().catch((error) => error);
