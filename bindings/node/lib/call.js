@@ -4,6 +4,8 @@
 
 const errors = require("./errors");
 
+const CANCELLED = errors.nameOfReason(errors.reasonOf.CANCELLED);
+
 class Call {
     constructor(owner, resolve, reject, buffers, caller) {
         /** Keeps what it needs from being collected. */
@@ -33,7 +35,8 @@ class Call {
 
     reject(error) {
         if (this.signal !== null) {
-            if (this.signal.aborted) error.cause = this.signal.reason;
+            // One that came too late has ended nothing.
+            if (this.signal.isAborted && error.reason === CANCELLED) error.cause = this.signal.reason;
             this.forgetSignal();
         }
         this.fail(error);

@@ -4,6 +4,7 @@
 
 const { invalid } = require("./errors");
 const { bytesOf, isBytes, shown } = require("./pack");
+const { Signal } = require("./signal");
 
 const CALL_OPTIONS = ["timeout", "buffers", "signal"];
 /** Of calls of scripts, and of what consists of such. */
@@ -85,9 +86,14 @@ function onceOf(value) {
     };
 }
 
+/** The signal of a call as a Signal, if there is one. */
 function signalOf(value) {
-    check("signal", value, value === undefined || value instanceof AbortSignal, "an AbortSignal");
-    return value;
+    if (value === undefined) return undefined;
+    try {
+        return new Signal(value);
+    } catch {
+        throw invalid(`the option signal must be an AbortSignal, not ${shown(value)}`);
+    }
 }
 
 function secret(value, name) {

@@ -153,6 +153,7 @@ class Client {
     command(...words) {
         const isList = Array.isArray(words[0]);
         return this.#send(isList ? words[1] : undefined, Client.prototype.command, "command", words, () => {
+            if (isList && words.length > 2) throw invalid("a command is an array and options, or its words one by one");
             const list = isList ? plain(words[0]) : words;
             return (writer) => writer.command(list);
         });
@@ -160,12 +161,12 @@ class Client {
 
     pipeline(pipelineOptions = {}) {
         const { repairUnordered = false } = known("a pipeline", pipelineOptions, ["repairUnordered"]);
-        return new Pipeline(this, flag("repairUnordered", repairUnordered) ? REPAIR_UNORDERED : 0);
+        return new Pipeline(SECRET, this, flag("repairUnordered", repairUnordered) ? REPAIR_UNORDERED : 0);
     }
 
     transaction(transactionOptions = {}) {
         const { trustCache = false } = known("a transaction", transactionOptions, ["trustCache"]);
-        return new Pipeline(this, ATOMIC | (flag("trustCache", trustCache) ? TRUST_CACHE : 0));
+        return new Pipeline(SECRET, this, ATOMIC | (flag("trustCache", trustCache) ? TRUST_CACHE : 0));
     }
 
     /** The same client whose calls are made in another way. */
@@ -510,8 +511,8 @@ class Pipeline {
     #items;
     #count = 0;
 
-    constructor(client, flags) {
-        if (!(client instanceof Client)) throw invalid("pipelines come from a client's pipeline() and transaction()");
+    constructor(secret, client, flags) {
+        if (secret !== SECRET) throw invalid("pipelines come from a client's pipeline() and transaction()");
         this.#client = client;
         this.#flags = flags;
         this.clear();

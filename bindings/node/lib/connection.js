@@ -11,7 +11,7 @@ const { watch } = require("./descriptor");
 const errors = require("./errors");
 const { Events } = require("./events");
 const native = require("./native");
-const { Writer, bytesOf, libraryFlags } = require("./pack");
+const { Writer, bytesOf, checkOfServer, libraryFlags } = require("./pack");
 const { open } = require("./options");
 const { atExit } = require("./thread");
 const time = require("./time");
@@ -191,6 +191,7 @@ class Connection {
 
     /** A function of a library, as a script. */
     function({ handle }, name, said) {
+        checkOfServer("a library", handle);
         const out = Buffer.alloc(8);
         native.libraryFunction(handle.address, bytesOf(name), scriptOptionsOf(said), out);
         return madeScript(out.readBigUInt64LE(0));
@@ -244,7 +245,7 @@ class Connection {
     send(owner, { target, timeout, buffers, signal, callerStack }, write, made, told = null) {
         return new Promise((resolve, reject) => {
             if (this.#isClosing) return reject(errors.closed(this.#reason));
-            if (signal?.aborted) {
+            if (signal?.isAborted) {
                 const error = errors.cancelled("the call was cancelled");
                 error.cause = signal.reason;
                 return reject(error);
@@ -300,13 +301,17 @@ class Connection {
         for (let i = 0; i < scripts.length; i++) handles.writeBigUInt64LE(scripts[i].address, 8 * i);
         this.#batch = [];
         for (let i = 0; i < batch.length; i++) batch[i].end = 0;
+        let refused = null;
         try {
             native.submit(this.#target.address, scripts.length, handles, writer.buffer, writer.length, this.#queue);
         } catch (error) {
-            for (const call of batch) this.#take(call.tag).refuse(errors.anotherOf(error));
-            this.#rest();
+            refused = error;
         }
+        // Before anybody is told: a hook of the program's that makes calls then begins the next batch.
         writer.clear();
+        if (refused === null) return;
+        for (const call of batch) this.#take(call.tag).refuse(errors.anotherOf(refused));
+        this.#rest();
     }
 
     /** Room for the handles of so many scripts. */
@@ -318,16 +323,16 @@ class Connection {
     #listen(call, signal) {
         // One listener for all calls of a signal: more than a few would make Node warn of a leak. And none where there
         // are no calls: a signal that lasts as long as the process would keep every client that it was ever given to.
-        let peers = this.#signals.get(signal);
+        let peers = this.#signals.get(signal.given);
         if (peers === undefined) {
             const callOff = () => this.#callOffAll([...peers.calls]);
             const forget = () => {
-                signal.removeEventListener("abort", callOff);
-                this.#signals.delete(signal);
+                signal.forget(callOff);
+                this.#signals.delete(signal.given);
             };
             peers = { calls: new Set(), forget };
-            this.#signals.set(signal, peers);
-            signal.addEventListener("abort", callOff, { once: true });
+            this.#signals.set(signal.given, peers);
+            signal.listen(callOff);
         }
         call.signal = signal;
         call.peers = peers;
@@ -402,6 +407,8 @@ class Connection {
             }
             // The queue was empty, and the descriptor, from which the socket has read, will be made readable again.
             else if (needed === 0 && taken < BATCH) break;
+            // A hook of the program's has closed the client as the last call was told.
+            if (this.#isFinished) return;
             if (taken >= BATCH) {
                 this.#again();
                 break;

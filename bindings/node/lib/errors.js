@@ -167,7 +167,13 @@ function callerOf(made) {
 
 /** Gives an error the frames of the call that it is about. They become text now, and not for calls that go well. */
 function nameCaller(error, caller) {
-    const frames = String(caller.stack);
+    let frames;
+    try {
+        frames = String(caller.stack);
+    } catch {
+        // Error.prepareStackTrace is the program's own: where that throws there are none.
+        return;
+    }
     const end = frames.indexOf("\n");
     error.stack = `${error.name}: ${error.message}${end < 0 ? "" : frames.slice(end)}`;
 }
@@ -206,5 +212,6 @@ module.exports = {
     invalid: refuse(100, reasonOf.ARGUMENT),
     closed: refuse(107, reasonOf.CLOSED),
     queueFull: refuse(109, reasonOf.LIMIT),
+    noMemory: refuse(501, reasonOf.RESOURCES),
     cancelled: refuse(204, reasonOf.CANCELLED),
 };

@@ -3,7 +3,7 @@
 "use strict";
 
 const builtin = require("./builtin");
-const { invalid } = require("./errors");
+const { invalid, noMemory } = require("./errors");
 
 const { isUint8Array: isBytes } = builtin("node:util").types;
 
@@ -56,7 +56,7 @@ class Writer {
     reserve(count) {
         const needed = this.length + count;
         if (needed <= this.buffer.length) return;
-        const larger = Buffer.allocUnsafeSlow(Math.max(needed, 2 * this.buffer.length));
+        const larger = roomFor(needed, 2 * this.buffer.length);
         this.buffer.copy(larger, 0, 0, this.length);
         this.buffer = larger;
     }
@@ -142,7 +142,7 @@ class Writer {
 
     reference(script) {
         // Found out now: the calls that travel with this one would be lost with it.
-        if (script.address === undefined) throw invalid("a script of a FakeServer's client is of no server");
+        checkOfServer("a script", script);
         let index = this.scripts.lastIndexOf(script);
         if (index < 0) index = this.scripts.push(script) - 1;
         if (this.references !== null) this.references.push(this.length, index);
@@ -260,8 +260,24 @@ class Writer {
     }
 }
 
+/** A Buffer of as many bytes as are wanted, or where there is none of so many, as are needed. */
+function roomFor(needed, wanted) {
+    try {
+        return Buffer.allocUnsafeSlow(Math.max(needed, wanted));
+    } catch (cause) {
+        if (wanted > needed) return roomFor(needed, needed);
+        const error = noMemory(`there is no Buffer of ${needed} bytes for the call: ${cause.message}`);
+        throw Object.assign(error, { cause });
+    }
+}
+
 function libraryFlags({ isNamed, once }) {
     return (isNamed ? NAMED : 0) | (once === null ? 0 : LIBRARY_ONCE);
+}
+
+/** A script or a library of a FakeServer's client has no native handle. */
+function checkOfServer(what, { address }) {
+    if (address === undefined) throw invalid(`${what} of a FakeServer's client is of no server`);
 }
 
 /** What cannot be sent: an error that says what can. */
@@ -286,4 +302,4 @@ function shown(value) {
     return Array.isArray(value) ? "an array" : `a value of type ${typeof value}`;
 }
 
-module.exports = { Writer, libraryFlags, bytesOf, isBytes, shown, unfit };
+module.exports = { Writer, libraryFlags, checkOfServer, bytesOf, isBytes, shown, unfit };

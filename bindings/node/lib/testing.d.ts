@@ -43,7 +43,7 @@ export type Given = Reply | Status | undefined | readonly Given[];
 export class FakeServer {
     /** What has come, in order. */
     readonly calls: Call[];
-    /** A client of it. Of the options `buffers`, `callTimeout` and `callerStack` matter. */
+    /** A client of it. Of the options `buffers`, `callTimeout` and `callerStack` matter; all are checked. */
     connect(options?: ConnectOptions): Promise<Client>;
     /** What is answered from now on. */
     reply(what: What, answer: Answer): this;
@@ -65,7 +65,7 @@ export function noScript(): NoScriptError;
 /** The connection broke after the call was sent. */
 export function lostReply(): ScriptError;
 /** The time was over, after the call was sent or before. */
-export function deadline(options?: { sent?: boolean }): ScriptError;
+export function deadline(options?: { sent?: boolean | undefined }): ScriptError;
 /** There is no server. */
 export function noConnection(): ScriptError;
 /** A key that was watched has changed: for `EXEC`. */

@@ -9,12 +9,15 @@ const { Client } = require("./client");
 const errors = require("./errors");
 const { Events } = require("./events");
 const { bytesOf, isBytes, shown, unfit } = require("./pack");
+const { tell } = require("./settings");
 
 const { createHash } = builtin("node:crypto");
 
 const READ_ONLY = 1;
 const ATOMIC = 1;
 const SHA = /^[0-9a-f]{40}$/;
+/** What timers can do: a longer time is over at once. */
+const LONGEST_TIMER = 2 ** 31 - 1;
 const { reasonOf } = errors;
 
 const sha1 = (bytes) => createHash("sha1").update(bytes).digest("hex");
@@ -85,9 +88,28 @@ class Status {
 
 const status = (text) => new Status(text);
 
+/** What stands for a script or a library of a FakeServer's client has this field; that of others has another. */
+function checkOfFake(what, handle, field) {
+    if (handle[field] === undefined) throw errors.invalid(`${what} of a server's client is of no FakeServer`);
+}
+
+/** What becomes of a call with a token, by whether it happens once, and whether it may be sent again. */
+const REFUSED = 0;
+const REPEATED = 1;
+const ONCE = 2;
+
+/** The token of a call as a server would receive it. */
+function tokenOf(token) {
+    const length = Buffer.byteLength(token);
+    if (length === 0 || length > 256) throw errors.invalid(`a token has 1 to 256 bytes, this one has ${length}`);
+    return isBytes(token) ? bytesOf(token) : token;
+}
+
 /** Collects what calls are, with the methods of the Writer of calls for the native library. */
 class Recorder {
     list = [];
+    /** What a token of all of them would be to each. */
+    #repeats = [];
     references = [];
 
     get length() {
@@ -98,7 +120,8 @@ class Recorder {
         this.list.length = length;
     }
 
-    #put(call) {
+    #put(call, repeats = REFUSED) {
+        this.#repeats[this.list.length] = repeats;
         this.list.push({ command: undefined, script: undefined, keys: [], args: [], readOnly: false, ...call });
     }
 
@@ -108,20 +131,32 @@ class Recorder {
         this.#put({ command: String(name).toUpperCase(), args });
     }
 
-    call({ sha }, flags, keys, args, token) {
+    call(script, flags, keys, args, token) {
+        checkOfFake("a script", script, "sha");
         if (!Array.isArray(keys)) throw errors.invalid(`keys must be an array, not ${shown(keys)}`);
         if (!Array.isArray(args)) throw errors.invalid(`args must be an array, not ${shown(args)}`);
         const readOnly = (flags & READ_ONLY) !== 0;
-        const call = { script: sha, keys: strings(keys, "keys"), args: strings(args, "args"), readOnly };
-        this.#put(token === undefined ? call : { ...call, token: strings([token], "a token")[0] });
+        const call = { script: script.sha, keys: strings(keys, "keys"), args: strings(args, "args"), readOnly };
+        const isOnce = script.isOnce && !readOnly;
+        if (token !== undefined && !isOnce) {
+            throw errors.invalid("a token is for calls of a script with once, and not for read-only ones");
+        }
+        const repeats = readOnly || script.isIdempotent ? REPEATED : REFUSED;
+        this.#put(token === undefined ? call : { ...call, token: tokenOf(token) }, isOnce ? ONCE : repeats);
     }
 
     pipeline(flags, count, items, token) {
-        const own = token === undefined ? [] : strings([token], "a token");
-        const list = items.list.map((item) =>
-            own.length > 0 && item.token === undefined ? { ...item, token: own[0] } : item,
-        );
+        const list = token === undefined ? items.list : items.#withToken(tokenOf(token));
         this.list.push({ items: list, isAtomic: (flags & ATOMIC) !== 0 });
+    }
+
+    /** The calls with a token for all that happen once and have none of their own. */
+    #withToken(token) {
+        const repeats = this.#repeats.slice(0, this.list.length);
+        const refused = repeats.indexOf(REFUSED);
+        if (refused >= 0) throw errors.invalid(`a token for all items: item ${refused} would happen again`);
+        if (!repeats.includes(ONCE)) throw errors.invalid("a token for all items: none of them runs once per token");
+        return this.list.map((item, i) => (repeats[i] === ONCE ? { token, ...item } : item));
     }
 
     library(what, { name, source }) {
@@ -138,8 +173,9 @@ class Recorder {
         this.#put({ command: "FUNCTION DELETE", args: libraries.map(({ name }) => name) });
     }
 
-    load({ sha }) {
-        this.#put({ command: "SCRIPT LOAD", script: sha });
+    load(script) {
+        checkOfFake("a script", script, "sha");
+        this.#put({ command: "SCRIPT LOAD", script: script.sha });
     }
 
     exists(shas) {
@@ -193,6 +229,12 @@ function converted(reply, buffers) {
     return reply === undefined ? null : reply;
 }
 
+/** An item's error is its element; what else a test throws ends all of the pipeline, as it ends a call. */
+function valueOf(thrown) {
+    if (thrown instanceof Error) return thrown;
+    throw thrown;
+}
+
 /** A call that is not over yet. */
 class Pending {
     isSent = false;
@@ -230,10 +272,11 @@ class FakeConnection {
         this.#server = server;
     }
 
-    script(source, { asFunction }) {
+    script(source, { asFunction, idempotent, once }) {
         const sha = sha1(source);
         this.#server.sources.set(sha, source);
-        return { handle: { sha }, sha, functionName: asFunction ? `rs_${sha.slice(0, 12)}` : "" };
+        const handle = { sha, isOnce: once !== null, isIdempotent: idempotent };
+        return { handle, sha, functionName: asFunction ? `rs_${sha.slice(0, 12)}` : "" };
     }
 
     /** Names have the form of those that servers know, with digests that are none of theirs. */
@@ -246,9 +289,11 @@ class FakeConnection {
         return { handle: { suffix }, source, isNamed, once, name: name + suffix };
     }
 
-    function({ handle: { suffix }, source }, name) {
+    function({ handle, source, once }, name, { idempotent }) {
+        checkOfFake("a library", handle, "suffix");
         const sha = sha1(Buffer.concat([source, Buffer.from(`\0${name}`)]));
-        return { handle: { sha }, sha, functionName: name + suffix };
+        const its = { sha, isOnce: once !== null, isIdempotent: idempotent };
+        return { handle: its, sha, functionName: name + handle.suffix };
     }
 
     items() {
@@ -267,17 +312,17 @@ class FakeConnection {
             pending.stop(reasonOf.CANCELLED, errors.cancelled("the call was cancelled"), signal.reason);
         try {
             if (this.#isClosed) throw errors.closed("the client is closed");
-            if (signal?.aborted) abort();
+            if (signal?.isAborted) abort();
             const recorder = new Recorder();
             write(recorder);
-            signal?.addEventListener("abort", abort, { once: true });
+            signal?.listen(abort);
             this.#pending.add(pending);
             return await Promise.race([pending.over, this.#answer(recorder.list[0], pending, buffers, timeout)]);
         } catch (error) {
             if (caller !== null && error instanceof Error) errors.nameCaller(error, caller);
             throw error;
         } finally {
-            signal?.removeEventListener("abort", abort);
+            signal?.forget(abort);
             this.#pending.delete(pending);
         }
     }
@@ -292,7 +337,7 @@ class FakeConnection {
         let timer;
         // The test's clock, be it a fake one.
         if (timeout > 0) {
-            timer = globalThis.setTimeout(() => pending.end(deadline()), timeout);
+            timer = globalThis.setTimeout(() => pending.end(deadline()), Math.min(timeout, LONGEST_TIMER));
             timer.unref?.();
         }
         try {
@@ -308,11 +353,14 @@ class FakeConnection {
         if (isAtomic) await this.#server.execute();
         for (const item of items) {
             if (pending.isOver) return null;
-            const reply = await this.#server.answer(item).catch((error) => error);
+            const reply = await this.#server.answer(item).catch(valueOf);
             if (recipes.get(reply)?.endsAll) {
-                if (reply.indeterminate) reply.arrived = converted(replies, buffers);
-                reply.index = replies.length;
-                throw reply;
+                // Those before it were executed, if not all are or none.
+                const isPart = !isAtomic && reply.notExecuted && replies.length > 0;
+                const ended = isPart ? (reply.code === "RS_ERR_TIMEOUT" ? deadline() : lostReply()) : reply;
+                if (ended.indeterminate && !isAtomic) ended.arrived = converted(replies, buffers);
+                ended.index = replies.length;
+                throw ended;
             }
             if (reply instanceof errors.classes.ScriptError) reply.index = replies.length;
             else if (reply instanceof Error) throw reply;
@@ -355,6 +403,7 @@ class FakeServer {
     async connect(connectOptions = {}) {
         const given = copy("connect()", connectOptions);
         checkOwn(given);
+        tell(given, () => {});
         const { buffers, callerStack } = given;
         const connection = new FakeConnection(this);
         this.#connections.add(connection);

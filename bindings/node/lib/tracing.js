@@ -24,6 +24,7 @@ const isHeard = ({ start, end, asyncStart, asyncEnd, error }) =>
  * encoded, or because it names no host behind its user and password, nothing.
  */
 function addressOf(url) {
+    if (typeof url !== "string") return {};
     const [, scheme, authority, rest] = /^([^:]*):\/\/([^/?#]*)(.*)$/s.exec(url) ?? [];
     if (scheme === undefined || (authority !== "" && rest.includes("@"))) return {};
     const [path] = rest.split("?");

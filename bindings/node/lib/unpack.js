@@ -194,6 +194,7 @@ class Reader {
         this.buffers = call.buffers;
         this.caller = call.caller;
         this.at = start + HEAD;
+        let error = null;
         try {
             const flags = this.buffer[start + HEAD - 1];
             if (status === 0) {
@@ -202,12 +203,14 @@ class Reader {
                 call.resolve(reply);
                 return;
             }
-            const error = this.error(status, flags);
+            error = this.error(status, flags);
             if ((flags & ARRIVED) !== 0) error.arrived = this.reply();
             if ((flags & COST) !== 0) this.cost(call);
             call.reject(error);
         } catch (cause) {
-            call.refuse(unreadable(cause));
+            // An error stays what it is, without the replies that did arrive.
+            if (error === null) call.refuse(unreadable(cause));
+            else call.reject(error);
         } finally {
             this.at = end;
         }

@@ -167,6 +167,32 @@ test("a reply that Node cannot hold ends its call, and those behind it have thei
     assert.match(error.message, /with the option `buffers` it is a Buffer; the call was executed$/);
 });
 
+test("an error stays what it is where the replies that arrived with it cannot be read", () => {
+    const text = (value) => {
+        const length = Buffer.alloc(4);
+        length.writeUInt32LE(value.length, 0);
+        return [length, Buffer.from(value)];
+    };
+    // A pipeline whose connection was lost, indeterminate; and what is no reply.
+    const error = Buffer.concat([...text(""), ...text("the connection was lost"), Buffer.alloc(8), ...text("")]);
+    const head = Buffer.alloc(17);
+    head.writeUInt32LE(head.length - 4 + error.length + 1, 0);
+    head.writeInt32LE(300, 12);
+    head[16] = 1 | 4;
+    const ended = [];
+    const call = { caller: null, reject: (error) => ended.push(error), refuse: (error) => ended.push(error) };
+    const reader = new Reader();
+    const buffer = Buffer.concat([head, error, Buffer.from([99])]);
+    reader.begin(buffer, true);
+    reader.completion(() => call);
+    assert.equal(reader.at, buffer.length);
+    const [{ code, message, indeterminate, arrived }] = ended;
+    assert.deepEqual(
+        [code, message, indeterminate, arrived],
+        ["RS_ERR_INDETERMINATE", "the connection was lost", true, undefined],
+    );
+});
+
 /** Node's own pool for small Buffers is no larger, in any version. */
 const POOL = 128 * 1024;
 
@@ -232,4 +258,83 @@ test("connect() takes every connect timeout that the library takes", async () =>
     const client = await rs.connect(server.url, { connectTimeout: 365 * 24 * 60 * 60 * 1000 });
     await client.close();
     await server.stop();
+});
+
+test("a hook for frames that throws, or makes calls, harms no call", async (t) => {
+    const traced = await rs.connect(server.url, { callerStack: true });
+    const fails = traced.script("return redis.error_reply('MINE no')");
+    await failed(fails());
+    const { prepareStackTrace } = Error;
+    t.after(() => { Error.prepareStackTrace = prepareStackTrace; });
+    Error.prepareStackTrace = () => {
+        throw new Error("the hook's own");
+    };
+    const calls = [fails(), traced.command("ECHO", "beside"), traced.pipeline().script(fails).command("PING").exec()];
+    const ended = await Promise.allSettled(calls);
+    const controller = new AbortController();
+    const off = failed(traced.command(["PING"], { signal: controller.signal }));
+    controller.abort();
+    assert.equal((await off).code, "RS_ERR_CANCELLED");
+    const inner = [];
+    Error.prepareStackTrace = () => {
+        inner.push(traced.command("ECHO", "inner"));
+        return "frames";
+    };
+    t.mock.method(native, "submit", () => {
+        throw errorOf(501, { message: "there is no memory for the calls", notExecuted: true, reason: 11 });
+    }, { times: 1 });
+    const unsent = await failed(traced.command("PING"));
+    Error.prepareStackTrace = prepareStackTrace;
+    assert.deepEqual([ended[0].reason.serverCode, ended[1].value], ["MINE", "beside"]);
+    assert.deepEqual([ended[2].value[0].serverCode, ended[2].value[1]], ["MINE", "PONG"]);
+    assert.equal(unsent.code, "RS_ERR_NO_MEMORY");
+    assert.ok(inner.length > 0);
+    for (const call of inner) assert.equal(await call, "inner");
+    await traced.close();
+});
+
+test("a hook for frames may close the client as the last of many calls is told", async (t) => {
+    const traced = await rs.connect(server.url, { callerStack: true });
+    // Its queue is freed then: nothing of it is used any more.
+    const used = [];
+    for (const name of ["queueFree", "wake", "poll"]) {
+        const real = native[name];
+        t.mock.method(native, name, (...args) => {
+            used.push(name);
+            return real(...args);
+        });
+    }
+    const { prepareStackTrace } = Error;
+    t.after(() => { Error.prepareStackTrace = prepareStackTrace; });
+    const calls = Array.from({ length: 999 }, () => traced.command("PING"));
+    const last = failed(traced.command("NOSUCHCOMMAND"));
+    // All of them come in one turn: this one lasts until they are there.
+    await new Promise(process.nextTick);
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    for (let i = 0; i < 6000 && traced.stats().inFlight > 0; i++) Atomics.wait(pause, 0, 0, 10);
+    Error.prepareStackTrace = () => {
+        traced.close();
+        return "frames";
+    };
+    const error = await last;
+    Error.prepareStackTrace = prepareStackTrace;
+    assert.equal(error.code, "RS_ERR_SERVER");
+    assert.equal((await Promise.all(calls)).length, 999);
+    await traced.close();
+    assert.equal(used.at(-1), "queueFree", used.slice(-5).join());
+});
+
+test("an error that a signal came too late for is not the signal's", async () => {
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    const controller = new AbortController();
+    const call = failed(client.command(["NOSUCHCOMMAND"], { signal: controller.signal }));
+    await new Promise(process.nextTick);
+    // The reply is there, and nobody has looked.
+    for (let i = 0; i < 6000 && client.stats().inFlight > 0; i++) Atomics.wait(pause, 0, 0, 10);
+    controller.abort(new DOMException("too long", "TimeoutError"));
+    const error = await call;
+    assert.deepEqual([error.code, error.name, error.cause], ["RS_ERR_SERVER", "ServerError", undefined]);
+    assert.ok(!(error instanceof rs.TimeoutError));
+    const late = await failed(client.command(["BLPOP", "none", 0], { signal: AbortSignal.timeout(20) }));
+    assert.deepEqual([late.reason, late.name, late.cause.name], ["RS_REASON_CANCELLED", "TimeoutError", "TimeoutError"]);
 });

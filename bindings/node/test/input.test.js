@@ -59,7 +59,8 @@ test("keys, arguments and commands", async () => {
     await refused("a read-only argument", NO_ARGUMENT, (value) => echo.ro([], [value]));
     await refused("a word", NO_ARGUMENT, (value) => client.command("ECHO", value));
     await refused("a word of a list", NO_ARGUMENT, (value) => client.command(["ECHO", value]));
-    await refused("no command", [[], [[]]], (words) => client.command(...words));
+    const none = [[], [[]], [["PING"], {}, "x"], [["PING"], undefined, undefined]];
+    await refused("no command", none, (words) => client.command(...words));
     await refused("holes", [[, "x"], ["x", , "y"], Array(3)], (value) => echo([], value));
 });
 
@@ -169,7 +170,9 @@ test("no password is in an error", async () => {
 test("classes are not for making", () => {
     assert.throws(() => new rs.Client(), rs.ArgumentError);
     assert.throws(() => new rs.Client({}), rs.ArgumentError);
-    assert.throws(() => new rs.Pipeline(), rs.ArgumentError);
+    for (const first of [undefined, client, Object.create(rs.Client.prototype)]) {
+        assert.throws(() => new rs.Pipeline(first, 255), rs.ArgumentError);
+    }
     assert.throws(() => rs.Client.prototype.command.call({}, "PING"), TypeError);
 });
 
@@ -259,4 +262,39 @@ test("huge strings and long lists", async () => {
     assert.equal(await client.command(["RPUSH", "list", ...list]), list.length);
     assert.deepEqual(await client.command("LRANGE", "list", 0, -1), list.map(String));
     assert.equal(await client.script("return #ARGV")([], list), list.length);
+});
+
+test("an AbortSignal whose owner has put code in front of it runs none of it, and ends its call", async () => {
+    const other = await rs.connect(server.url);
+    const act = () => {
+        other.close();
+        throw new Error("mine");
+    };
+    const controllers = Array.from({ length: 2 }, () => new AbortController());
+    for (const { signal } of controllers) {
+        for (const name of ["aborted", "reason", "addEventListener", "removeEventListener"]) {
+            Object.defineProperty(signal, name, { get: act });
+        }
+    }
+    const [stays, goes] = controllers;
+    const calls = [stays, goes].map(({ signal }) => other.command(["INCR", "signals"], { signal }));
+    const beside = other.command("ECHO", "beside");
+    goes.abort("enough");
+    await assert.rejects(calls[1], { code: "RS_ERR_CANCELLED", cause: "enough" });
+    assert.deepEqual(await Promise.all([calls[0], beside]), [1, "beside"]);
+    const pretended = Object.setPrototypeOf(new EventTarget(), AbortSignal.prototype);
+    await refused("no signal", [pretended, proxy(new AbortController().signal)], (signal) => echo([], [], { signal }));
+    await refused("no signal of connect()", [pretended], (signal) => rs.connect(server.url, { signal }));
+    await other.close();
+});
+
+test("a URL that cannot be shown is refused, with somebody who listens, too", async () => {
+    const { tracingChannel } = require("node:diagnostics_channel");
+    const listener = { start() {} };
+    tracingChannel("rs_script:connect").subscribe(listener);
+    const thrower = { toString: () => { throw new Error("mine"); } };
+    // Not thrown at once: `refused` would take either.
+    const promises = [Symbol("x"), thrower, null].map((url) => rs.connect(url));
+    await refused("a URL", promises, (promise) => promise);
+    tracingChannel("rs_script:connect").unsubscribe(listener);
 });

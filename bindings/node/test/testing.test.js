@@ -254,6 +254,83 @@ test("functions are answered like scripts, tokens are told, and libraries as the
     assert.deepEqual(await client.libraryPrune([library]), new Map([["fake", [library.name]]]));
 });
 
+test("scripts and libraries of a server's clients are refused, and the other way round", async () => {
+    const client = await rs.connect("unix:///nonexistent", { lazyConnect: true });
+    const fake = await new FakeServer().connect();
+    const source = "#!lua name=lib\n";
+    const refused = { code: "RS_ERR_INVALID_ARGUMENT" };
+    const script = client.script("return 1");
+    await assert.rejects(script.on(fake)(), refused);
+    await assert.rejects(fake.scriptLoad(script), refused);
+    assert.throws(() => fake.pipeline().script(script), refused);
+    assert.throws(() => client.library(source).on(fake).function("f"), refused);
+    assert.throws(() => fake.library(source).on(client).function("f"), refused);
+    await client.close();
+});
+
+test("what connect() and calls with tokens are given is checked as it is for a server", async () => {
+    const server = new FakeServer();
+    const refused = { code: "RS_ERR_INVALID_ARGUMENT" };
+    for (const wrong of [{ callTimeuot: 1 }, { callTimeout: "1" }, { readFrom: "best" }, { mapAddress: { a: 1 } }]) {
+        await assert.rejects(server.connect(wrong), refused);
+    }
+    const client = await server.connect({ callTimeout: 60_000, password: "secret", readFrom: "replica", keepalive: 5 });
+    const plain = client.script("return 1");
+    const once = client.script("return 2", { once: true });
+    const again = client.script("return 3", { idempotent: true });
+    const exactly = client.library("#!lua name=lib\n", { once: true }).function("f");
+    for (const script of [plain, once, again, exactly]) server.reply(script, 1);
+    for (const [script, token] of [[plain, "t"], [again, "t"], [once.ro, "t"], [once, ""], [once, "ü".repeat(129)]]) {
+        await assert.rejects(script(["k"], [], { token }), refused);
+        assert.throws(() => client.pipeline().script(script, ["k"], [], { token }), refused);
+    }
+    const token = "x".repeat(256);
+    assert.equal(await exactly(["k"], [], { token }), 1);
+    for (const pipeline of [
+        client.pipeline().script(once).command("GET", "x"),
+        client.pipeline().script(once).script(plain),
+        client.pipeline().script(plain.ro),
+    ]) {
+        await assert.rejects(pipeline.exec({ token }), refused);
+    }
+    assert.equal(server.calls.length, 1);
+    await client.pipeline().script(plain.ro).script(again).script(once).exec({ token });
+    assert.deepEqual(server.calls.map((call) => call.token), [token, undefined, undefined, token]);
+});
+
+test("a pipeline of which something was executed does not end as not executed", async () => {
+    const server = new FakeServer().reply("A", 1);
+    const client = await server.connect();
+    for (const error of [noConnection(), deadline({ sent: false })]) {
+        server.replyOnce("B", error, error, error);
+        const broken = await client.pipeline().command("A").command("B").exec().catch((error) => error);
+        const { indeterminate, notExecuted, index, arrived } = broken;
+        assert.ok(broken instanceof rs.IndeterminateError);
+        assert.equal(broken instanceof rs.TimeoutError, error instanceof rs.TimeoutError);
+        assert.deepEqual([indeterminate, notExecuted, index, arrived], [true, false, 1, [1]]);
+        await assert.rejects(client.pipeline().command("B").command("A").exec(), { notExecuted: true, index: 0 });
+        await assert.rejects(client.transaction().command("A").command("B").exec(), { notExecuted: true });
+    }
+    server.reply("C", () => {
+        throw "the test's own";
+    });
+    for (const call of [client.command("C"), client.pipeline().command("A").command("C").exec()]) {
+        await assert.rejects(call, (thrown) => thrown === "the test's own");
+    }
+    // What was executed of a transaction nobody knows.
+    server.replyOnce("B", lostReply());
+    const lost = await client.transaction().command("A").command("B").exec().catch((error) => error);
+    assert.deepEqual([lost.indeterminate, lost.arrived], [true, undefined]);
+});
+
+test("a timeout that is longer than timers can be is waited for", async () => {
+    const slow = () => new Promise((resolve) => setTimeout(resolve, 50, "late"));
+    const server = new FakeServer().reply("GET", slow);
+    const client = await server.connect({ callTimeout: 2 ** 31 });
+    assert.equal(await client.command("GET", "x"), "late");
+    assert.equal(await client.command(["GET", "x"], { timeout: 2 ** 32 - 1 }), "late");
+});
+
 test("a script of its clients is refused on a server, and the calls beside it have their replies", async () => {
     const server = await Server.start();
     const client = await rs.connect(server.url, { callTimeout: 120_000 });

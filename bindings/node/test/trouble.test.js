@@ -347,3 +347,28 @@ test("a blocking command has a connection of its own", async (t) => {
     await client.command("RPUSH", "list", "x");
     assert.deepEqual(await waiting, ["list", "x"]);
 });
+
+test("a call that no Buffer can hold has an error that says so, and those around it are sent", async (t) => {
+    const { client } = await withClient(t);
+    const { allocUnsafeSlow } = Buffer;
+    const cause = new RangeError("Array buffer allocation failed");
+    t.mock.method(Buffer, "allocUnsafeSlow", (size) => {
+        if (size > 1_500_000) throw cause;
+        return allocUnsafeSlow.call(Buffer, size);
+    });
+    const large = Buffer.alloc(2_000_000);
+    const script = client.script("return #ARGV[1]");
+    const before = client.command("ECHO", "before");
+    for (const call of [
+        client.command("ECHO", large),
+        script([], [large]),
+        (async () => client.pipeline().command("ECHO", large))(),
+    ]) {
+        await assert.rejects(call, (error) => error instanceof rs.ScriptError && error.cause === cause &&
+            error.code === "RS_ERR_NO_MEMORY" && error.notExecuted && !error.indeterminate);
+    }
+    // There is none for twice as much, and there is one that is just large enough.
+    const [first, second] = [Buffer.alloc(800_000), Buffer.alloc(600_000)];
+    assert.deepEqual(await Promise.all([script([], [first]), script([], [second])]), [800_000, 600_000]);
+    assert.equal(await before, "before");
+});
