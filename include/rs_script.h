@@ -1120,8 +1120,9 @@ void rs_credentials_refuse(rs_credentials_request *request,
 // Asks for credentials again (rs_options_set_credentials) and has every open connection log in with them,
 // between the calls of others: for when a password has been rotated, or is about to be. Returns when all have.
 //
-// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. On failure the
-// connections stay in use, and try again by themselves.
+// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. That one is lost
+// meanwhile is no error: whatever takes its place asks anew. On failure the connections stay in use, and try again by
+// themselves.
 //
 // Errors: RS_ERR_AUTH (a server has refused the login, or there was nothing to log in with; rs_error_node says for
 // which), RS_ERR_INDETERMINATE (the deadline passed; some may have logged in), RS_ERR_INVALID_ARGUMENT (NULL, or the

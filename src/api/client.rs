@@ -368,9 +368,10 @@ impl Client {
     /// Asks for credentials again ([`Options::credentials`]) and has every open connection log in with them,
     /// between the calls of others; for when a password has been rotated, or is about to be. Returns when all have.
     ///
-    /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. An error says that
-    /// one was refused, or that there was nothing to log in with: that connection stays in use, and tries again by
-    /// itself. [`Status::InvalidArgument`]: the client has nobody to ask.
+    /// Connections that are made meanwhile count too, those of commands that wait (BLPOP) do not. That one is lost
+    /// meanwhile is no error: whatever takes its place asks anew. An error says that a login was refused, or that there
+    /// was nothing to log in with: that connection stays in use, and tries again by itself.
+    /// [`Status::InvalidArgument`]: the client has nobody to ask.
     ///
     /// ```
     /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
