@@ -123,7 +123,7 @@ impl<T: Owner> Engine<T> {
         let spent = self
             .is_metered
             .then(|| Spent::on(size, Some(&ended.request), &ended.result, ended.arrived.as_deref()));
-        let tried = Tried {
+        let mut tried = Tried {
             spent,
             whence: Whence { node, conn: Some(conn) },
             request: Some(ended.request),
@@ -135,7 +135,11 @@ impl<T: Owner> Engine<T> {
         if let Some(spent) = spent {
             self.note_spent(For::Call(id), node, &spent);
         }
-        if is_parted {
+        if !self.servers.hold(node, id.serial) {
+            // Nobody is there to be asked about what it has said.
+            tried.give_back(io);
+            self.finish(io, id, tried.result.map(Reply::new), tried.arrived.map(Reply::new));
+        } else if is_parted {
             self.resume_fan_out(now, io, id, tried);
         } else {
             self.resume_single(now, io, id, tried);

@@ -25,8 +25,8 @@ use crate::resp::Reply;
 /// Looks begin no oftener than this.
 const PACE: Duration = Duration::from_millis(100);
 
-/// How long replicas of a server without a cluster are believed to be the same; and the longest time for which sentinels
-/// that do not answer are left in peace.
+/// How long replicas of a server without a cluster are believed to be the same; and the longest time for which
+/// sentinels that do not answer are left in peace.
 const REPLICAS_TRUST: Duration = Duration::from_secs(30);
 
 /// How long the word of a sentinel is taken. On a failover on demand the old primary goes on answering for many
@@ -184,7 +184,6 @@ impl<T: Owner> Engine<T> {
             until: now,
             primary: None,
             refused: None,
-            node: NodeId(0),
         });
         self.ask_next(now, io);
     }
@@ -257,8 +256,7 @@ impl<T: Owner> Engine<T> {
     }
 
     fn ask_about_servers(&mut self, now: Instant, io: &mut dyn Actions<T>, node: NodeId, words: &[&[u8]]) {
-        let Some(look) = &mut self.refresh.look else { return };
-        look.node = node;
+        let Some(look) = &self.refresh.look else { return };
         let times = (look.until, look.until.saturating_duration_since(look.asked));
         let whose = For::Refresh(look.number);
         let request = ask(io.take_request(), words);

@@ -47,7 +47,8 @@ impl<'a> Iterator for Keys<'a> {
 
 /// Finds the keys of a command, given as its name and arguments.
 ///
-/// What [`lane`](crate::request::command::lane) refuses whatever its keys (WATCH, SUBSCRIBE) is not looked up: ask that first.
+/// What [`lane`](crate::request::command::lane) refuses whatever its keys (WATCH, SUBSCRIBE) is not looked up: ask that
+/// first.
 pub(crate) fn locate<'a>(arguments: &'a [&'a [u8]]) -> Located<'a> {
     let Some(name) = arguments.first() else {
         return Located::Malformed("the command's name is missing");

@@ -230,6 +230,7 @@ impl<T: Owner> Engine<T> {
     /// What it holds.
     #[cfg(any(test, feature = "fuzz-internals"))]
     pub(crate) fn held(&self) -> Held {
+        assert!(self.servers.is_nowhere_untouched(), "a server that is forgotten was turned to");
         let lines: usize = self.servers.all().map(|node| node.line.len()).sum();
         Held {
             calls: self.calls.len(),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::core::interface::{CallId, NodeId};
+use crate::core::interface::CallId;
 use crate::error::{Error, Status};
 use crate::net::address::Address;
 
@@ -46,7 +46,6 @@ pub(in crate::core) struct Look {
     pub(in crate::core) primary: Option<Address>,
     /// How that has refused to say, so that it is asked in another way.
     pub(in crate::core) refused: Option<Error>,
-    pub(in crate::core) node: NodeId,
 }
 
 /// What becomes of a call that waits for a new map when a look fails.

@@ -216,7 +216,7 @@ pub(in crate::core) struct Servers {
     /// For those that are no servers of calls but watch over them.
     sentinel_config: Option<Arc<Config>>,
     pub(in crate::core) compiled: Arc<Compiled>,
-    /// By their numbers, of which none is given twice. Servers come and go, so those that nothing refers to any more are
+    /// By their numbers, of which none is given twice. Servers come and go: those that nothing refers to any more are
     /// taken out.
     nodes: Vec<Option<Box<Node>>>,
     /// What stands for those, at an address where nobody is.
@@ -306,6 +306,19 @@ impl Servers {
         self.nodes.get_mut(id.0).and_then(Option::as_mut).unwrap_or(&mut self.nowhere)
     }
 
+    /// Whether nothing was made of a server that is forgotten.
+    #[cfg(any(test, feature = "fuzz-internals"))]
+    pub(in crate::core) fn is_nowhere_untouched(&self) -> bool {
+        let Node { link, others, replicas, line, kept, failed, connections, rests_until, .. } =
+            &*self.nowhere;
+        *link == Link::None
+            && others.is_empty()
+            && replicas.is_empty()
+            && line.is_empty()
+            && kept.is_empty()
+            && (*failed, *connections, *rests_until) == (0, 0, None)
+    }
+
     pub(in crate::core) fn all(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().flatten().map(|node| &**node)
     }
@@ -328,10 +341,8 @@ impl Servers {
     }
 
     fn node_with(&mut self, address: &Address, purpose: Purpose, config: Arc<Config>) -> NodeId {
-        let wanted = self.map.generation;
         if let Some(&id) = self.by_address.get(&(address.clone(), purpose)) {
-            let node = self.node_mut(id);
-            (node.wanted, node.gone_since) = (wanted, None);
+            self.want(id);
             return id;
         }
         let id = self.add(address, address.to_string().into(), purpose, config);
@@ -344,6 +355,13 @@ impl Servers {
         let node = Node::new(id, (address.clone(), name), purpose, config, self.map.generation);
         self.nodes.push(Some(Box::new(node)));
         id
+    }
+
+    /// Notes that a server is wanted as long as the map is.
+    fn want(&mut self, id: NodeId) {
+        let wanted = self.map.generation;
+        let node = self.node_mut(id);
+        (node.wanted, node.gone_since) = (wanted, None);
     }
 
     /// Notes which servers no map has any more; whether they are many. `serial`: of the last call or attempt.
@@ -359,6 +377,13 @@ impl Servers {
             }
         }
         count > REMEMBERED_GONE
+    }
+
+    /// Sees that a server is not forgotten before the call of this number is over, which met it before it had that.
+    /// `false`: it is forgotten.
+    pub(in crate::core) fn hold(&mut self, id: NodeId, serial: u64) -> bool {
+        let node = self.nodes.get_mut(id.0).and_then(Option::as_mut);
+        node.map(|node| node.gone_since = node.gone_since.map(|_| serial)).is_some()
     }
 
     /// Takes out those that were gone before the call of this number, and that nothing uses.
@@ -480,6 +505,7 @@ impl Servers {
     /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
     pub(in crate::core) fn give(&mut self, slot: u16, primary: NodeId) {
         self.map.give(slot, primary);
+        self.want(primary);
         self.moved.push((slot, primary));
         self.are_routes_old = true;
         if self.is_looking {
@@ -531,6 +557,7 @@ impl Servers {
         self.map = map;
         for (slot, primary) in std::mem::take(&mut self.given) {
             self.map.give(slot, primary);
+            self.want(primary);
         }
         self.are_routes_old = true;
     }
@@ -574,6 +601,44 @@ mod tests {
         servers.begin_look();
         install(&mut servers, 2);
         assert_eq!((servers.primary_of(5), servers.primaries()), (Some(first), vec![first]));
+    }
+
+    #[test]
+    fn a_server_that_redirections_keep_in_the_map_is_not_forgotten() {
+        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
+        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let now = Instant::now();
+        let address = |port| Address::parse(&format!("127.0.0.1:{port}")).expect("an address");
+        let found: Found =
+            vec![FoundShard { primary: address(1), replicas: Vec::new(), ranges: vec![(0, 16383)] }];
+        let named = servers.node_at(&address(2), Purpose::Calls);
+        for generation in 1..10 {
+            servers.begin_look();
+            servers.give(5, named);
+            let map = SlotMap::new(&found, generation, |address, _| servers.node_at(address, Purpose::Calls));
+            servers.is_looking = false;
+            servers.install(now, map);
+            servers.note_gone(generation);
+            servers.forget_gone(u64::MAX, &HashSet::new());
+            assert_eq!(servers.primary_of(5), Some(named));
+            assert_eq!(servers.node(named).address, address(2), "of generation {generation}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_a_call_comes_back_from_is_not_forgotten_under_it() {
+        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
+        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let address = Address::parse("127.0.0.1:1").expect("an address");
+        let node = servers.node_at(&address, Purpose::Calls);
+        let unused = HashSet::new();
+        servers.map.generation = 2;
+        servers.note_gone(5);
+        assert!(servers.hold(node, 7), "of a call that has got its number only now");
+        servers.forget_gone(7, &unused);
+        assert_eq!(servers.node(node).address, address);
+        servers.forget_gone(8, &unused);
+        assert!(!servers.hold(node, 9), "it is forgotten");
     }
 
     #[test]
