@@ -318,7 +318,7 @@ impl<T: Owner> Engine<T> {
         let Some(everywhere) = self.everywhere_mut(id) else { return };
         let may_have_changed = everywhere.may_have_changed();
         let mut done = std::mem::take(&mut everywhere.done);
-        done.sort_by_key(|(node, _)| primaries.iter().position(|primary| primary == node));
+        done.sort_unstable_by_key(|(node, _)| (primaries.iter().position(|primary| primary == node), *node));
         let work = std::mem::replace(&mut everywhere.work, Work::Administer(Task::Kill));
         let servers = &self.servers;
         let answers: Vec<Answer> = done

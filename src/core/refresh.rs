@@ -206,15 +206,18 @@ impl<T: Owner> Engine<T> {
                     Link::Up(conn) => !io.is_suspect(conn),
                     _ => false,
                 };
-                nodes.sort_by_cached_key(|node| !answers(node));
+                let (answering, others): (Vec<_>, Vec<_>) = nodes.into_iter().partition(answers);
                 let mut candidates: Vec<Address> = Vec::new();
-                let known = nodes.iter().map(|node| &servers.node(*node).address);
+                let known = answering.iter().chain(&others).map(|node| &servers.node(*node).address);
                 for address in known.chain(seeds) {
                     if !candidates.contains(address) {
                         candidates.push(address.clone());
                     }
                 }
-                candidates.sort_by_key(|address| Some(address) == suspect.as_ref());
+                if let Some(at) = candidates.iter().position(|address| Some(address) == suspect.as_ref()) {
+                    let suspect = candidates.remove(at);
+                    candidates.push(suspect);
+                }
                 candidates
             }
         }

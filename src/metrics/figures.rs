@@ -284,7 +284,7 @@ impl Figures {
     /// All of them, those called most first; behind them what is counted together, if there is any.
     pub(crate) fn all(&self) -> Vec<ScriptStats> {
         let mut all: Vec<ScriptStats> = self.scripts.read().values().map(|entry| entry.stats()).collect();
-        all.sort_by(|a, b| {
+        all.sort_unstable_by(|a, b| {
             b.calls
                 .cmp(&a.calls)
                 .then_with(|| a.sha.map(|sha| *sha.as_bytes()).cmp(&b.sha.map(|sha| *sha.as_bytes())))
