@@ -5,6 +5,7 @@ mod support;
 
 mod benchmarks;
 mod docs;
+mod mutants;
 mod one_place;
 mod readme;
 mod reference;
