@@ -149,7 +149,7 @@ impl<T: Owner> Engine<T> {
 
     /// A plain blocking call to this server has missed its deadline: others look elsewhere first.
     pub(crate) fn missed(&mut self, now: Instant, io: &mut dyn Actions<T>, node: NodeId) {
-        if self.servers.only.is_none() {
+        if self.servers.only.is_none() && self.servers.is_known(node) {
             self.servers.node_mut(node).rest(now);
             self.servers.doubt(node);
         }

@@ -379,6 +379,11 @@ impl Servers {
         count > REMEMBERED_GONE
     }
 
+    /// Whether a server is not forgotten.
+    pub(in crate::core) fn is_known(&self, id: NodeId) -> bool {
+        self.nodes.get(id.0).is_some_and(Option::is_some)
+    }
+
     /// Sees that a server is not forgotten before the call of this number is over, which met it before it had that.
     /// `false`: it is forgotten.
     pub(in crate::core) fn hold(&mut self, id: NodeId, serial: u64) -> bool {
@@ -638,7 +643,7 @@ mod tests {
         servers.forget_gone(7, &unused);
         assert_eq!(servers.node(node).address, address);
         servers.forget_gone(8, &unused);
-        assert!(!servers.hold(node, 9), "it is forgotten");
+        assert!(!servers.hold(node, 9) && !servers.is_known(node), "it is forgotten");
     }
 
     #[test]
