@@ -304,6 +304,14 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// held is how many bytes of the heap are in use once garbage is collected.
+func held() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
 // What is taken out of a large reply does not keep it, and is what it was.
 func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 	client := open(t, url)
@@ -313,12 +321,6 @@ func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 	t.Cleanup(func() { client.Do(ctx, "DEL", key) })
 	source := "local a = {'hello', redis.call('GET', KEYS[1])} for i = 3, 1000 do a[i] = 'n' .. i end " +
 		"for i, n in ipairs({10, 40000, 60000, 200000}) do a[1000 + i] = {'first', string.rep('x', n), 'last'} end return a"
-	held := func() uint64 {
-		runtime.GC()
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
-	}
 	before := held()
 	elements, err := client.Script(source).Call(ctx, []string{key}).Slice()
 	noError(t, err)
@@ -346,12 +348,6 @@ func TestSmallElementsKeepNoLargeReply(t *testing.T) {
 // A pipeline that is kept keeps no memory of what it was large once.
 func TestPipelinesKeepNoLargeCall(t *testing.T) {
 	client := open(t, url)
-	held := func() uint64 {
-		runtime.GC()
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
-	}
 	before := held()
 	pipeline := client.Pipeline()
 	results, err := pipeline.Do("ECHO", strings.Repeat("x", 32<<20)).Exec(ctx)
@@ -372,12 +368,6 @@ func TestErrorsKeepNoLargeReply(t *testing.T) {
 	client := open(t, proxy.url)
 	const size = 32 << 20
 	noError(t, client.Do(ctx, "SETRANGE", "large", size-1, "x").Err())
-	held := func() uint64 {
-		runtime.GC()
-		var stats runtime.MemStats
-		runtime.ReadMemStats(&stats)
-		return stats.HeapAlloc
-	}
 	before := held()
 	proxy.left.Store(size + size/2)
 	results, err := client.Pipeline().Do("GET", "large").Do("GET", "large").Exec(ctx)

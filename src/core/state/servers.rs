@@ -582,14 +582,24 @@ mod tests {
     use super::*;
     use crate::config::Options;
 
+    fn of_cluster() -> Servers {
+        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
+        Servers::new(Arc::new(config), Arc::new(Compiled::new(None)))
+    }
+
+    fn address(port: u64) -> Address {
+        Address::parse(&format!("127.0.0.1:{port}")).expect("an address")
+    }
+
+    fn one_shard(port: u64, ranges: Vec<(u16, u16)>) -> Found {
+        vec![FoundShard { primary: address(port), replicas: Vec::new(), ranges }]
+    }
+
     #[test]
     fn what_a_redirection_said_while_a_look_found_nothing_does_not_outlive_the_next_map() {
-        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
-        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let mut servers = of_cluster();
         let now = Instant::now();
-        let address = |port| Address::parse(&format!("127.0.0.1:{port}")).expect("an address");
-        let found: Found =
-            vec![FoundShard { primary: address(1), replicas: Vec::new(), ranges: vec![(0, 16383)] }];
+        let found = one_shard(1, vec![(0, 16383)]);
         let [first, gone] = [1, 2].map(|port| servers.node_at(&address(port), Purpose::Calls));
         let install = |servers: &mut Servers, generation| {
             let map = SlotMap::new(&found, generation, |_, _| first);
@@ -610,12 +620,9 @@ mod tests {
 
     #[test]
     fn a_server_that_redirections_keep_in_the_map_is_not_forgotten() {
-        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
-        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let mut servers = of_cluster();
         let now = Instant::now();
-        let address = |port| Address::parse(&format!("127.0.0.1:{port}")).expect("an address");
-        let found: Found =
-            vec![FoundShard { primary: address(1), replicas: Vec::new(), ranges: vec![(0, 16383)] }];
+        let found = one_shard(1, vec![(0, 16383)]);
         let named = servers.node_at(&address(2), Purpose::Calls);
         for generation in 1..10 {
             servers.begin_look();
@@ -632,30 +639,25 @@ mod tests {
 
     #[test]
     fn a_server_that_a_call_comes_back_from_is_not_forgotten_under_it() {
-        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
-        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
-        let address = Address::parse("127.0.0.1:1").expect("an address");
-        let node = servers.node_at(&address, Purpose::Calls);
+        let mut servers = of_cluster();
+        let node = servers.node_at(&address(1), Purpose::Calls);
         let unused = HashSet::new();
         servers.map.generation = 2;
         servers.note_gone(5);
         assert!(servers.hold(node, 7), "of a call that has got its number only now");
         servers.forget_gone(7, &unused);
-        assert_eq!(servers.node(node).address, address);
+        assert_eq!(servers.node(node).address, address(1));
         servers.forget_gone(8, &unused);
         assert!(!servers.hold(node, 9) && !servers.is_known(node), "it is forgotten");
     }
 
     #[test]
     fn servers_that_come_and_go_leave_nothing_behind() {
-        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
-        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let mut servers = of_cluster();
         let now = Instant::now();
         let mut used = HashSet::new();
         for generation in 1..1000_u64 {
-            let address = Address::parse(&format!("127.0.0.1:{generation}")).expect("an address");
-            let found: Found =
-                vec![FoundShard { primary: address, replicas: Vec::new(), ranges: Vec::new() }];
+            let found = one_shard(generation, Vec::new());
             let map = SlotMap::new(&found, generation, |address, _| servers.node_at(address, Purpose::Calls));
             let node = map.primaries().next().expect("one");
             servers.node_mut(node).wanted = generation;
