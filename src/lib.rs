@@ -125,7 +125,7 @@ mod core;
 mod error;
 #[doc(hidden)]
 pub mod ffi;
-#[cfg(feature = "fuzz-internals")]
+#[cfg(any(test, feature = "fuzz-internals"))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod io;

@@ -1,6 +1,7 @@
 //! What the targets share: an allocator that tells how much was asked for, so that no length that input claims
 //! is believed.
 
+pub mod capi;
 pub mod server;
 
 use std::alloc::{GlobalAlloc, Layout, System};

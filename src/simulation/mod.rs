@@ -15,7 +15,6 @@ mod calls;
 mod calm;
 mod checks;
 mod fleet;
-#[cfg(feature = "fuzz-internals")]
 pub(crate) mod fuzz;
 mod network;
 mod order;

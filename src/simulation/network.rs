@@ -16,7 +16,6 @@ use crate::core::{Actions, AttemptId, ConnId, Ended, Health, Left, NodeId, Peer,
 use crate::error::{Error, Reason, Result, Status};
 use crate::net::address::Address;
 use crate::request::{Request, Shape};
-#[cfg(feature = "fuzz-internals")]
 use crate::resp::Refusal;
 use crate::resp::{Limits, Pool, Reply};
 use crate::session::{Facts, Session};
@@ -373,7 +372,6 @@ impl Network {
     }
 
     /// The peer of the first that waits for one takes the connection, whoever that is.
-    #[cfg(feature = "fuzz-internals")]
     pub(super) fn accept(&mut self) -> Option<ConnId> {
         let (id, conn) = self.conns.0.iter_mut().find(|(_, conn)| conn.stage == Stage::Dialing)?;
         (conn.stage, conn.is_usable, conn.is_told_lost) = (Stage::Open, true, false);
@@ -383,7 +381,6 @@ impl Network {
 
     /// The peer has read all, and sends these bytes, whatever they are. What a connection makes of bytes that
     /// it cannot take is its end.
-    #[cfg(feature = "fuzz-internals")]
     pub(super) fn hear(&mut self, id: ConnId, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(id) else { return };
         while let Some(mut chunk) = conn.session.take_output() {

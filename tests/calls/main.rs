@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod c_functions;
 mod call_options;
 mod command_keys;
 mod figures;

@@ -3,17 +3,22 @@
 
 Run by `scripts/mutants --random COUNT [SEED]`, in the copy of the repository that it has made. Each mutant is built
 and given to the library's own tests, the simulators in a short form; what they miss, to files of tests that are
-quick. What is known of a mutant is written down at once: a run that was ended goes on where it was.
+quick. Each processor has a copy of the repository and works on a mutant of its own. What is known of a mutant is
+written down at once: a run that was ended goes on where it was.
 """
 
+import concurrent.futures
 import hashlib
 import json
 import os
 import pathlib
+import queue
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 VERSION = "27.1.0"
@@ -24,14 +29,18 @@ FILES = [
 NOT = ["src/session/simulation*", "src/session/simulation/**", "src/session/bench.rs", "**/tests.rs"]
 # One that waits half a minute by the clock, of which a mutant of the core changes nothing.
 SKIPPED = ["while_who_polls_a_queue_without_a_thread_does_the_work"]
-# Files of tests with servers, each of them some seconds; in the order in which they find most.
+# Files of tests with servers, each of them some seconds; a program at a time.
 QUICK = [
-    "scripts/life", "pipelines/pipeline", "pipelines/transaction", "calls/replies", "scripts/functions",
-    "once/repeats", "calls/from_reply", "outcomes/refusals", "connections/limits", "calls/call_options",
-    "cluster/pipeline", "scripts/admin", "logins/rights",
+    "scripts/life", "scripts/functions", "scripts/admin", "pipelines/pipeline", "pipelines/transaction",
+    "calls/replies", "calls/from_reply", "calls/call_options", "once/repeats", "outcomes/refusals",
+    "connections/limits", "cluster/pipeline", "logins/rights",
 ]
 # A file takes some seconds on an idle machine.
 HANGS_AFTER = 240
+# A copy, and what is built of it, takes 2 GB on the disk.
+MOST_COPIES = 4
+# How cargo ends where something does not compile; ended otherwise, it says nothing about a mutant.
+DOES_NOT_COMPILE = 101
 
 
 def tool(root):
@@ -61,70 +70,116 @@ def pick(program, tree, count, seed):
     return mutants[:count]
 
 
-def change(tree, mutant, backwards=False):
-    options = ["--quiet", "--no-backup-if-mismatch", "--fuzz=0", "--reject-file=-"]
-    if backwards:
-        options.append("--reverse")
-    subprocess.run(["patch", *options, mutant["file"]], cwd=tree, check=True, input=mutant["diff"], text=True,
-                   stdout=subprocess.DEVNULL)
+class Copy:
+    """A copy of the repository with what is built of it; one mutant at a time is in it."""
 
+    def __init__(self, tree, target, unchanged_tree, unchanged_target):
+        self.tree = tree
+        self.environment = os.environ | {"CARGO_TARGET_DIR": str(target), "CARGO_MANIFEST_DIR": str(tree)}
+        if tree != unchanged_tree:
+            make_same(unchanged_tree, tree)
+            if not target.exists():
+                # The crates that it depends on need not be built again.
+                shutil.copytree(unchanged_target, target, symlinks=True)
+        self.unchanged = None
 
-def build(tree, what):
-    """The programs of tests: name to file; None if the mutant does not compile."""
-    built = subprocess.run(["cargo", "test", "--locked", "--profile", "simulation", "--no-run", "--quiet",
-                            "--message-format=json", *what], cwd=tree, capture_output=True, text=True)
-    if built.returncode != 0:
-        return None
-    programs = {}
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("executable") and message["profile"]["test"]:
-            programs[message["target"]["name"]] = message["executable"]
-    return programs
+    def change(self, mutant, backwards=False):
+        options = ["--quiet", "--no-backup-if-mismatch", "--fuzz=0", "--reject-file=-"]
+        if backwards:
+            options.append("--reverse")
+        subprocess.run(["patch", *options, mutant["file"]], cwd=self.tree, check=True, input=mutant["diff"], text=True,
+                       stdout=subprocess.DEVNULL)
 
+    def build(self, what):
+        """The programs of tests: name to file; None if the mutant does not compile."""
+        built = subprocess.run(["cargo", "test", "--locked", "--profile", "simulation", "--no-run", "--quiet",
+                                "--message-format=json", *what], cwd=self.tree, env=self.environment,
+                               capture_output=True, text=True)
+        if built.returncode == DOES_NOT_COMPILE:
+            return None
+        if built.returncode != 0:
+            sys.exit(f"cargo ended with {built.returncode}: {built.stderr}")
+        programs = {}
+        for line in built.stdout.splitlines():
+            message = json.loads(line)
+            if message.get("executable") and message["profile"]["test"]:
+                programs[message["target"]["name"]] = message["executable"]
+        return programs
 
-def caught_by(program, tree, arguments=()):
-    """The test that fails, or how else the program ends; None if it ends well."""
-    with subprocess.Popen([program, *arguments], cwd=tree, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, errors="replace", start_new_session=True) as running:
-        try:
-            output, _ = running.communicate(timeout=HANGS_AFTER)
-        except subprocess.TimeoutExpired:
-            # With the servers that it has started.
-            os.killpg(running.pid, signal.SIGKILL)
-            running.communicate()
-            return "it hangs"
-    if running.returncode == 0:
-        return None
-    failed = [line.strip() for line in output.splitlines() if line.startswith("    ") and "::" in line]
-    return failed[0] if failed else f"it ends with {running.returncode}"
+    def library(self):
+        """The program of the library's own tests, and the sum of what is in it."""
+        programs = self.build(["--lib"])
+        if programs is None:
+            return None, None
+        [program] = programs.values()
+        return program, hashlib.sha256(pathlib.Path(program).read_bytes()).hexdigest()
 
+    def caught_by(self, program, arguments=()):
+        """The test that fails, or how else the program ends; None if it ends well."""
+        with subprocess.Popen([program, *arguments], cwd=self.tree, env=self.environment, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, errors="replace",
+                              start_new_session=True) as running:
+            try:
+                output, _ = running.communicate(timeout=HANGS_AFTER)
+            except subprocess.TimeoutExpired:
+                # With the servers that it has started.
+                os.killpg(running.pid, signal.SIGKILL)
+                running.communicate()
+                return "it hangs"
+        if running.returncode == 0:
+            return None
+        failed = [line.strip() for line in output.splitlines() if line.startswith("    ") and "::" in line]
+        return failed[0] if failed else f"it ends with {running.returncode}"
 
-def judge(tree, mutant, unchanged):
-    """What becomes of a mutant that is in the tree."""
-    programs = build(tree, ["--lib"])
-    if programs is None:
-        return "unviable", ""
-    [program] = programs.values()
-    if hashlib.sha256(pathlib.Path(program).read_bytes()).hexdigest() == unchanged:
-        return "equal", "the same program"
-    skipped = [word for name in SKIPPED for word in ("--skip", name)]
-    by = caught_by(program, tree, skipped)
-    if by:
-        return "caught", by
-    return "missed", ""
-
-
-def judge_again(tree):
-    """The same by tests with servers."""
-    names = sorted({file.split("/")[0] for file in QUICK})
-    programs = build(tree, [word for name in names for word in ("--test", name)])
-    for file in QUICK:
-        name, module = file.split("/")
-        by = caught_by(programs[name], tree, [f"{module}::"]) if programs else None
+    def judge(self):
+        """What becomes of the mutant that is in it."""
+        program, sum_of_it = self.library()
+        if program is None:
+            return "unviable", ""
+        if sum_of_it == self.unchanged:
+            return "equal", "the same program"
+        skipped = [word for name in SKIPPED for word in ("--skip", name)]
+        by = self.caught_by(program, skipped)
         if by:
-            return "caught", f"tests/{file}.rs: {by}"
-    return "missed", "by these too"
+            return "caught", by
+        return "missed", ""
+
+    def judge_again(self):
+        """The same by tests with servers."""
+        programs = {}
+        for file in QUICK:
+            name, module = file.split("/")
+            if name not in programs:
+                programs |= self.build(["--test", name]) or sys.exit(f"{name} does not compile")
+            by = self.caught_by(programs[name], [f"{module}::"])
+            if by:
+                return "caught", f"tests/{file}.rs: {by}"
+        return "missed", "by these too"
+
+
+def make_same(source, copy):
+    """Files that are alike are not touched: what is built of them need not be built again."""
+    wanted = {file.relative_to(source) for file in source.rglob("*") if file.is_file()}
+    for file in [file for file in copy.rglob("*") if file.is_file()]:
+        if file.relative_to(copy) not in wanted:
+            file.unlink()
+    for name in wanted:
+        target = copy / name
+        if not target.exists() or target.read_bytes() != (source / name).read_bytes():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target)
+
+
+def copies(tree):
+    """One for each processor, ready for its first mutant."""
+    target = pathlib.Path(os.environ["CARGO_TARGET_DIR"])
+    first = Copy(tree, target, tree, target)
+    _, first.unchanged = first.library()
+    made = [first]
+    for number in range(2, min(os.cpu_count() or 1, MOST_COPIES) + 1):
+        made.append(Copy(tree.with_name(f"tree-{number}"), target.with_name(f"{target.name}-{number}"), tree, target))
+        _, made[-1].unchanged = made[-1].library()
+    return made
 
 
 def main():
@@ -137,36 +192,47 @@ def main():
         for line in record.read_text().splitlines():
             entry = json.loads(line)
             known[entry["key"]] = entry
-
-    def note(mutant, outcome, by, seconds):
-        # The file as it is, and the change: what was found is true for as long as both are the same.
-        entry = {"key": mutant["key"], "name": mutant["name"], "outcome": outcome, "by": by, "seconds": round(seconds)}
-        known[mutant["key"]] = entry
-        with record.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        print(f"{outcome:<9}{mutant['name']}  {by}", file=sys.stderr)
-
     for mutant in mutants:
+        # The file as it is, and the change: what was found is true for as long as both are the same.
         text = (tree / mutant["file"]).read_text() + mutant["diff"]
         mutant["key"] = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     os.environ["RS_SCRIPT_SCHEDULES"] = os.environ.get("RS_SCRIPT_SCHEDULES", "1000")
-    os.environ["CARGO_MANIFEST_DIR"] = str(tree)
-    [program] = build(tree, ["--lib"]).values()
-    unchanged = hashlib.sha256(pathlib.Path(program).read_bytes()).hexdigest()
-    wanted = [mutant for mutant in mutants if mutant["key"] not in known]
-    for stage in ("lib", "quick"):
-        if stage == "quick":
-            wanted = [mutant for mutant in mutants
-                      if (known[mutant["key"]]["outcome"], known[mutant["key"]]["by"]) == ("missed", "")]
-        for mutant in wanted:
-            start = time.monotonic()
-            change(tree, mutant)
-            try:
-                outcome, by = judge(tree, mutant, unchanged) if stage == "lib" else judge_again(tree)
-            finally:
-                change(tree, mutant, backwards=True)
-            note(mutant, outcome, by, time.monotonic() - start)
+    idle = queue.Queue()
+    for copy in copies(tree):
+        idle.put(copy)
+    noting = threading.Lock()
+
+    def find_out(mutant, judge):
+        copy = idle.get()
+        start = time.monotonic()
+        copy.change(mutant)
+        try:
+            outcome, by = judge(copy)
+        finally:
+            copy.change(mutant, backwards=True)
+            idle.put(copy)
+        entry = {"key": mutant["key"], "name": mutant["name"], "outcome": outcome, "by": by,
+                 "seconds": round(time.monotonic() - start)}
+        with noting:
+            known[mutant["key"]] = entry
+            with record.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+            print(f"{outcome:<9}{mutant['name']}  {by}", file=sys.stderr)
+
+    def find_out_all(wanted, judge):
+        workers = concurrent.futures.ThreadPoolExecutor(idle.qsize())
+        running = [workers.submit(find_out, mutant, judge) for mutant in wanted]
+        try:
+            for one in concurrent.futures.as_completed(running):
+                one.result()
+        finally:
+            workers.shutdown(cancel_futures=True)
+
+    find_out_all([mutant for mutant in mutants if mutant["key"] not in known], Copy.judge)
+    find_out_all([mutant for mutant in mutants
+                  if (known[mutant["key"]]["outcome"], known[mutant["key"]]["by"]) == ("missed", "")],
+                 Copy.judge_again)
 
     ends = [known[mutant["key"]] for mutant in mutants]
     counts = {outcome: sum(entry["outcome"] == outcome for entry in ends)
