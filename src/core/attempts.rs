@@ -107,6 +107,19 @@ impl<T: Owner> Engine<T> {
         if attempt.turns_if_old && !self.servers.node(attempt.node).enforces_read_only() {
             return self.turn(now, io, id);
         }
+        // Whoever tells the time may have been held up, and what it was waiting for has come first.
+        if now >= attempt.deadline && matches!(attempt.whose, For::Call(_) | For::Part(..)) {
+            let text = format!(
+                "the deadline of {} ms passed before the call could be sent; nothing was sent",
+                attempt.timeout.as_millis()
+            );
+            let error = Error::new(Status::Timeout, text).on(&self.servers.node(attempt.node).name);
+            if attempt.via != Via::Shared {
+                // Whoever has made the connection for it ends that as well.
+                attempt.state = State::Connecting(conn);
+            }
+            return self.fail(now, io, id, error);
+        }
         let Some(request) = attempt.request.take() else {
             return self.over(now, io, id, None, Ok(Box::default()), None);
         };

@@ -490,7 +490,7 @@ impl<T: Owner> Engine<T> {
             let why = if self.servers.node(node.first).is_known_replica(id) {
                 "its server is a replica now"
             } else {
-                "a deadline was missed, and nothing came since"
+                "a deadline was missed, and nothing or too little came since"
             };
             let text = format!("the connection to {} was given up: {why}", node.address);
             Error::because(Status::Connect, Reason::ConnectionLost, text)

@@ -4,6 +4,7 @@
 //! Each server gets its items in one write. What a server refused without running it goes on, as [`History`] decides,
 //! in further rounds: in the caller's order, and of each slot only as many at once as go the same way.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::interface::{Actions, AttemptId, CallId, Owner};
@@ -267,12 +268,11 @@ impl<T: Owner> Engine<T> {
                 .flat_map(|part| part.items.iter().copied())
                 .filter(|index| matches!(fan_out.answers[*index], Answer::Awaited))
                 .collect();
-            let error = Error::called_off(true);
-            unfinished.into_iter().for_each(|index| {
-                if !fan_out.round.undecided.iter().any(|refused| refused.index == index) {
-                    fan_out.answers[index] = Answer::Error(error.clone());
-                }
-            });
+            let undecided: HashSet<usize> =
+                fan_out.round.undecided.iter().map(|refused| refused.index).collect();
+            for index in unfinished.into_iter().filter(|index| !undecided.contains(index)) {
+                fan_out.answers[index] = Answer::Error(Error::called_off(true));
+            }
             fan_out.give_up_all(&Error::called_off(false));
         }
         self.gather_fan_out(io, id);

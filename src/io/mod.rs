@@ -27,6 +27,7 @@ mod wait;
 pub(crate) use link::{End, Link};
 pub(crate) use owner::{Owner, Queued, Waiter};
 pub(crate) use task::Pending;
+pub(crate) use wait::Role;
 
 use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -53,7 +54,6 @@ use reactor::Reactor;
 use stats::Stats;
 use table::{Conn, Served, Table};
 use turn::Room;
-use wait::Role;
 
 /// Requests kept for the next calls: small ones for thousands at once, and some others.
 const KEPT_SMALL_REQUESTS: usize = 4096;

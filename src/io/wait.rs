@@ -14,7 +14,7 @@ use crate::ffi::sys::lock::{Condvar, Mutex};
 
 /// The role of the one who turns the reactor.
 #[derive(Default)]
-pub(super) struct Role {
+pub(crate) struct Role {
     state: Mutex<State>,
     /// The role is free, for the client's own thread.
     free: Condvar,
@@ -30,7 +30,7 @@ struct State {
 
 impl Role {
     /// Takes it if it is free.
-    pub(super) fn try_take(&self) -> bool {
+    pub(crate) fn try_take(&self) -> bool {
         let mut state = self.state.lock();
         let is_free = !state.is_taken && !state.has_driver;
         state.is_taken |= is_free;
@@ -68,6 +68,34 @@ impl Role {
         }
     }
 
+    /// Waits until a waiter's call is over: with the role, which it `has` or takes where it is free, by `turn`, that
+    /// turns the reactor up to then; else asleep. `turn` gives `false` where there is no reactor any more.
+    pub(crate) fn wait(&self, waiter: &Arc<Waiter>, has: bool, mut turn: impl FnMut() -> bool) {
+        let mut is_chosen = false;
+        while !waiter.is_over() {
+            if has || self.take_or_enlist(waiter) {
+                is_chosen = false;
+                waiter.set_turns(true);
+                let has_turned = turn();
+                waiter.set_turns(false);
+                if !has {
+                    self.release();
+                }
+                if !has_turned {
+                    // The client is closed: whoever has ended the call is about to say how.
+                    waiter.sleep(never());
+                }
+            } else {
+                waiter.sleep(never());
+                is_chosen = !self.leave(waiter);
+            }
+        }
+        // Its call has ended after it was chosen, by somebody who does without the role: the next one takes it.
+        if is_chosen {
+            self.pass_on();
+        }
+    }
+
     /// Takes a waiter out that sleeps no more. It is the one whom the role was passed to if it is not there.
     fn leave(&self, waiter: &Arc<Waiter>) -> bool {
         let mut state = self.state.lock();
@@ -95,32 +123,15 @@ impl Role {
 impl Io {
     /// Waits until a call is over that was submitted for this waiter.
     pub(crate) fn wait(&self, waiter: &Arc<Waiter>) -> End {
-        while !waiter.is_over() {
-            // In a callback it has the role already.
-            let has_role = self.turns_here();
-            if has_role || self.role.take_or_enlist(waiter) {
-                let reactor = self.reactor_if_any();
-                if let Some(reactor) = &reactor {
-                    waiter.set_turns(true);
-                    while !waiter.is_over() {
-                        self.turn_contained(reactor, Some(never()));
-                    }
-                    waiter.set_turns(false);
-                }
-                if !has_role {
-                    self.role.release();
-                }
-                if reactor.is_none() {
-                    // The client is closed: whoever has ended the call is about to say how.
-                    waiter.sleep(never());
-                }
-            } else {
-                waiter.sleep(never());
-                if !self.role.leave(waiter) && waiter.is_over() {
-                    self.role.pass_on();
-                }
+        // In a callback it has the role already.
+        let has_role = self.turns_here();
+        self.role.wait(waiter, has_role, || {
+            let Some(reactor) = self.reactor_if_any() else { return false };
+            while !waiter.is_over() {
+                self.turn_contained(&reactor, Some(never()));
             }
-        }
+            true
+        });
         waiter.take()
     }
 

@@ -1,5 +1,5 @@
-//! Models of what threads share, for `scripts/memory models`: the real lock, connection and queue, whose threads
-//! shuttle runs one at a time, in another order each time. What the system does is modelled: futexes here, and sleep at
+//! Models of what threads share, for `scripts/memory models`: the real lock, connection, queue, and role of who turns
+//! a client's sockets. Their threads shuttle runs one at a time, in another order each time. What the system does is modelled: futexes here, and sleep at
 //! a socket.
 //!
 //! A wait of an hour or more ends only when somebody wakes it: one that is missed is a deadlock, which shuttle finds. A
@@ -9,6 +9,7 @@ mod connection;
 mod futexes;
 mod lock;
 mod queue;
+mod role;
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};

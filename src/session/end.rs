@@ -58,6 +58,7 @@ impl<T> Session<T> {
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
+        self.dead = 0;
         self.forget_questions();
         self.expected.clear();
         self.probes.clear();
@@ -101,8 +102,11 @@ impl<T> Session<T> {
         if let Some(rare) = rare {
             drop_rare(rare);
         }
-        if let Some(tag) = tag {
-            self.finished.push_back(Finished { tag, request, result: Ok(payload), arrived: None });
+        match tag {
+            Some(tag) => {
+                self.finished.push_back(Finished { tag, request, result: Ok(payload), arrived: None });
+            }
+            None => self.dead -= Self::weight(&request),
         }
     }
 
@@ -113,8 +117,9 @@ impl<T> Session<T> {
         }
         let arrived = if error.status() == Status::NotReplicated { self.arrived(key) } else { None };
         let Call { tag, request, .. } = self.calls.remove(key);
-        if let Some(tag) = tag {
-            self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
+        match tag {
+            Some(tag) => self.finished.push_back(Finished { tag, request, result: Err(error), arrived }),
+            None => self.dead -= Self::weight(&request),
         }
     }
 }

@@ -82,6 +82,8 @@ impl Readiness {
 #[derive(Debug)]
 pub(crate) struct Session<T> {
     calls: Slab<Call<T>>,
+    /// What those of them hold that were left alone.
+    dead: usize,
     expected: VecDeque<Expected>,
     /// The empty transactions under way.
     probes: VecDeque<Probe>,
@@ -120,6 +122,7 @@ impl<T> Session<T> {
     pub(crate) fn new(limits: Limits, facts: Arc<Facts>, pool: Arc<Pool>) -> Self {
         Session {
             calls: Slab::new(),
+            dead: 0,
             expected: VecDeque::new(),
             probes: VecDeque::new(),
             outbox: Outbox::default(),
@@ -177,6 +180,9 @@ impl<T> Session<T> {
     pub(crate) fn abandon(&mut self, key: usize) -> (Option<Box<Payload>>, bool) {
         let arrived = self.arrived(key);
         let call = &mut self.calls[key];
+        if call.tag.is_some() {
+            self.dead += Self::weight(&call.request);
+        }
         call.tag = None;
         if call.request.shape == Shape::Single {
             // It is not sent again, and may wait long for a reply that never comes.
@@ -196,15 +202,20 @@ impl<T> Session<T> {
     }
 
     /// Where in the stream the next call stands.
-    #[inline]
+    #[cfg(any(test, feature = "fuzz-internals"))]
     pub(crate) fn position(&self) -> u64 {
         self.outbox.position()
     }
 
-    /// How much memory a call takes until it is answered, if it stands behind `from` in the stream.
-    pub(crate) fn weight(&self, key: usize, from: u64) -> usize {
-        let Call { position, request, .. } = &self.calls[key];
-        if *position < from { 0 } else { size_of::<Call<T>>() + size_of::<Request>() + request.wire.len() }
+    /// What calls hold that were left alone and are not answered, in bytes.
+    #[inline]
+    pub(crate) fn dead(&self) -> usize {
+        self.dead
+    }
+
+    /// What a call holds until it is answered: itself, and what was to be sent of it, which may not have left yet.
+    fn weight(request: &Request) -> usize {
+        size_of::<Call<T>>() + size_of::<Request>() + request.items.last().map_or(0, |item| item.end)
     }
 
     /// The next call that is over.

@@ -352,6 +352,11 @@ impl World {
     ) -> usize {
         let number = self.ops.len();
         let submitted = self.now;
+        for item in &items {
+            let deadlines = &mut self.clients[client].network.deadlines;
+            let until = deadlines.entry(item.number).or_insert(submitted + timeout);
+            *until = (*until).max(submitted + timeout);
+        }
         self.ops.push(Op {
             client,
             submitter: self.rng.u8(..SUBMITTERS),

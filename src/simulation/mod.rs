@@ -58,6 +58,9 @@ struct Schedule {
 /// The steps of a schedule before the servers are healed.
 const STEPS: usize = 400;
 
+/// So long nobody tells the clients the time: their process is stopped, or their queue is not polled.
+const HELD_UP: Duration = Duration::from_millis(300);
+
 impl Schedule {
     fn new(seed: u64) -> Self {
         Schedule { seed, steps: (0..STEPS).collect(), without: 0 }
@@ -97,6 +100,8 @@ struct World {
     is_closed: bool,
     /// The time since which all has been well again.
     healed: Option<Instant>,
+    /// Since when nobody has told the clients the time, where that is long.
+    held_up_since: Option<Instant>,
     events: u64,
 }
 
@@ -132,6 +137,7 @@ impl World {
             answers: HashMap::new(),
             is_closed: false,
             healed: None,
+            held_up_since: None,
             events: 0,
         }
     }
@@ -357,9 +363,22 @@ impl World {
         self.first_open += over;
         let deadline = self.ops[self.first_open..].iter().filter(waits).map(|op| op.deadline).min();
         let ticks = self.clients.iter_mut().filter_map(|client| client.engine.next_tick()).min();
-        self.now = [deadline, ticks].into_iter().flatten().fold(to, Instant::min).max(self.now);
+        // No draw of its own.
+        let is_held_up = self.healed.is_none() && to.saturating_duration_since(self.now) > HELD_UP;
+        if is_held_up {
+            trace::note(|| "the clients are held up".into());
+            self.held_up_since = Some(self.now);
+            self.now = to;
+        } else {
+            self.now = [deadline, ticks].into_iter().flatten().fold(to, Instant::min).max(self.now);
+        }
         for client in &mut self.clients {
             client.network.now = self.now;
+            client.network.is_held_up = is_held_up;
+        }
+        if is_held_up {
+            // Sockets are looked at before the clock is.
+            self.tell_all();
         }
         self.expire_plain();
         // What is told may be due at once.
@@ -376,6 +395,8 @@ impl World {
             is_due =
                 self.clients.iter_mut().any(|client| client.engine.next_tick().is_some_and(|at| at <= now));
         }
+        self.held_up_since = None;
+        self.clients.iter_mut().for_each(|client| client.network.is_held_up = false);
         self.check_time();
     }
 

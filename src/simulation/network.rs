@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use smallvec::SmallVec;
 
-use super::fleet::{Fleet, Peer as ServerSide};
+use super::fleet::{Fleet, Peer as ServerSide, item_of};
 use super::trace;
 use crate::base::log::Record;
 use crate::core::{Actions, AttemptId, ConnId, Ended, Health, Left, NodeId, Peer, Routes};
@@ -18,6 +18,7 @@ use crate::net::address::Address;
 use crate::request::{Request, Shape};
 use crate::resp::Refusal;
 use crate::resp::{Limits, Pool, Reply};
+use crate::session::simulation::parse;
 use crate::session::{Facts, Session};
 
 /// Whose a call on a connection is.
@@ -78,6 +79,10 @@ pub(super) struct Network {
     pool: Arc<Pool>,
     silence_timeout: Duration,
     pub(super) now: Instant,
+    /// Nobody has told the client the time for long.
+    pub(super) is_held_up: bool,
+    /// Up to when each item is wanted.
+    pub(super) deadlines: HashMap<u64, Instant>,
     /// The addresses of the servers, in their order.
     hosts: Vec<String>,
     /// A connection could not be made, or was lost, or a call on it was left alone.
@@ -136,6 +141,12 @@ impl Conns {
 
 const LIMITS: Limits = Limits { max_bytes: 1 << 20, max_depth: 16 };
 
+/// Which item of a call this is, if it is one.
+fn number_of(request: &Request, index: usize) -> Option<u64> {
+    let (command, _) = parse(&request.wire[request.start_of(index)..request.items[index].end])?;
+    item_of(&command)
+}
+
 impl Conn {
     fn end(&mut self, cause: &Error) {
         self.is_usable = false;
@@ -159,6 +170,8 @@ impl Network {
             pool,
             silence_timeout: Duration::from_millis(500),
             now,
+            is_held_up: false,
+            deadlines: HashMap::new(),
             hosts,
             had_trouble: false,
             last_loss: None,
@@ -248,6 +261,11 @@ impl Network {
             return Err(request);
         }
         conn.silent_since.get_or_insert(now);
+        if self.is_held_up {
+            let items = (0..request.items.len()).filter_map(|index| number_of(&request, index));
+            let late = items.filter(|item| self.deadlines.get(item).is_some_and(|deadline| *deadline < now));
+            self.faults.extend(late.map(|item| format!("item {item} is sent when its deadline has passed")));
+        }
         let (before, length) = (conn.session.position(), request.wire.len());
         // In another form each item may be shorter by the end of EVALSHA_RO, and by the SHA1.
         let least = length.saturating_sub(60 * request.items.len()) as u64;

@@ -362,6 +362,36 @@ fn dead_calls_do_not_pile_up_until_the_silence_has_lasted_long_enough() {
     });
 }
 
+/// A server, or the way to it, that is slower than what it is given: something comes all the time.
+#[test]
+fn dead_calls_do_not_pile_up_where_some_are_answered() {
+    const EACH: usize = 10;
+    let fake = Fake::start(|conn| {
+        let mut next = conn.handshake();
+        for count in 1.. {
+            if next.is_none() {
+                return;
+            }
+            if conn.index() > 0 || count % EACH == 0 {
+                conn.write(b"+PONG\r\n");
+            }
+            next = conn.read_command();
+        }
+    });
+    let mut options = options(Duration::from_millis(20));
+    options.silence_timeout(LONG).unwrap();
+    let client = Client::open(&fake.url(), &options).unwrap();
+    let queue = Queue::new(1).unwrap();
+    let much = vec![b'x'; 1 << 20];
+    let lost = AtomicUsize::new(0);
+    wait_until("a new connection", || {
+        client.submit_command(&queue, 1, &[&b"SET"[..], b"k", &much]).unwrap();
+        let result = take(&queue, 1).remove(0).result;
+        assert!(lost.fetch_add(1, Ordering::Relaxed) < 200, "memory grows without bounds");
+        result.is_ok() || fake.connections() > 1
+    });
+}
+
 #[test]
 fn a_call_that_was_given_up_is_not_sent_again() {
     let (told, is_given_up) = mpsc::channel::<()>();

@@ -509,10 +509,13 @@ impl Servers {
 
     /// Sends a slot's calls to another primary from now on; by a redirection, which may be the first sign of more.
     pub(in crate::core) fn give(&mut self, slot: u16, primary: NodeId) {
-        self.map.give(slot, primary);
+        // Each call of a slot that has moved may be told so.
+        if self.primary_of(slot) != Some(primary) {
+            self.map.give(slot, primary);
+            self.moved.push((slot, primary));
+            self.are_routes_old = true;
+        }
         self.want(primary);
-        self.moved.push((slot, primary));
-        self.are_routes_old = true;
         if self.is_looking {
             self.given.push((slot, primary));
         }
@@ -616,6 +619,19 @@ mod tests {
         servers.begin_look();
         install(&mut servers, 2);
         assert_eq!((servers.primary_of(5), servers.primaries()), (Some(first), vec![first]));
+    }
+
+    #[test]
+    fn a_slot_that_many_calls_are_told_of_has_moved_once() {
+        let mut servers = of_cluster();
+        let [from, to] = [1, 2].map(|port| servers.node_at(&address(port), Purpose::Calls));
+        let map = SlotMap::new(&one_shard(1, vec![(0, 16383)]), 1, |_, _| from);
+        servers.install(Instant::now(), map);
+        servers.are_routes_old = false;
+        servers.give(5, from);
+        assert!(servers.moved.is_empty() && !servers.are_routes_old, "it was there before");
+        (0..100).for_each(|_| servers.give(5, to));
+        assert_eq!((&servers.moved[..], servers.are_routes_old), (&[(5, to)][..], true));
     }
 
     #[test]

@@ -15,24 +15,21 @@ const IDLE_TRUST: Duration = Duration::from_millis(1);
 /// Reads of one look at most: a server that never stops sending must not keep the caller beyond its deadline.
 const LOOK_READS: usize = 64;
 
-/// What calls hold that were put on a silent connection and lost, in bytes; beyond this it is given up before its time.
-const LOST_MAX: usize = 16 << 20;
+/// What calls hold that were left alone on a connection and are not answered, in bytes; beyond this it is given up
+/// before its time, and also where something comes now and then.
+const DEAD_MAX: usize = 16 << 20;
 
 /// A wait for bytes while calls are in flight. The first byte ends it.
 pub(super) struct Silence {
     /// When there was a call in flight and no byte came any more, or later.
     since: Instant,
-    /// Where in the stream the calls stand that were put on the connection since.
-    from: u64,
     /// A deadline has passed in vain.
     missed: bool,
-    /// What those of these calls hold that were left alone: they are still awaiting replies.
-    lost: usize,
 }
 
 impl Silence {
-    fn new(since: Instant, from: u64) -> Silence {
-        Silence { since, from, missed: false, lost: 0 }
+    fn new(since: Instant) -> Silence {
+        Silence { since, missed: false }
     }
 }
 
@@ -48,10 +45,11 @@ impl Link {
         self.is_usable()
     }
 
-    /// Whether it has not been silent for so long that it is given up now.
+    /// Whether it has not been silent for so long, nor does what is dead on it hold so much, that it is given up now.
     #[inline]
     pub(super) fn has_not_died_in_silence(&self, shared: &Shared, now: Instant) -> bool {
-        let is_dead = shared.is_suspect() && self.is_silent(shared, now);
+        let may_be_dead = shared.is_suspect() || shared.session.dead() > DEAD_MAX;
+        let is_dead = may_be_dead && self.is_silent(shared, now);
         if is_dead {
             self.usable.store(false, Ordering::Release);
         }
@@ -93,8 +91,9 @@ impl Link {
 
     #[cold]
     fn is_silent(&self, shared: &Shared, now: Instant) -> bool {
-        let Some(Silence { since, missed: true, lost, .. }) = shared.silence else { return false };
-        let is_over = lost > LOST_MAX || now.saturating_duration_since(since) >= self.silence_timeout;
+        let lasts = |since| now.saturating_duration_since(since) >= self.silence_timeout;
+        let is_over = shared.session.dead() > DEAD_MAX
+            || matches!(shared.silence, Some(Silence { since, missed: true }) if lasts(since));
         // A reader that has had no processor lately may not have seen yet what has come.
         is_over && !self.socket.wait(true, false, now).is_ok_and(|ready| ready.readable)
     }
@@ -106,9 +105,9 @@ impl Shared {
     pub(super) fn expect_bytes(&mut self, now: Instant) {
         if self.session.is_idle() {
             self.heard = now;
-            self.silence = Some(Silence::new(now, self.session.position()));
+            self.silence = Some(Silence::new(now));
         } else if self.silence.is_none() {
-            self.silence = Some(Silence::new(now, self.session.position()));
+            self.silence = Some(Silence::new(now));
         }
     }
 
@@ -134,10 +133,8 @@ impl Shared {
         now: Instant,
         patience: Duration,
     ) -> (Option<Box<Payload>>, bool) {
-        let position = self.session.position();
-        let silence = self.silence.get_or_insert(Silence::new(now, position));
+        let silence = self.silence.get_or_insert(Silence::new(now));
         silence.missed |= now.saturating_duration_since(silence.since) >= patience;
-        silence.lost += self.session.weight(key, silence.from);
         self.session.abandon(key)
     }
 }

@@ -22,7 +22,7 @@ use crate::request::script::Script;
 use crate::request::slots::{self, SLOTS};
 use functions::functions;
 pub(super) use functions::{NAMED, ORDINARY};
-pub(super) use peer::Peer;
+pub(super) use peer::{Peer, item_of};
 use replication::Data;
 pub(super) use replication::WaitedFor;
 use scripts::{CODES, SCRIPTS, ScriptCache, scripts};

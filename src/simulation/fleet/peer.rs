@@ -106,7 +106,7 @@ impl Call {
 }
 
 /// The number of an item, which is its command's last argument. `None`: the client's own command, or a question.
-pub(super) fn item_of(command: &[Vec<u8>]) -> Option<u64> {
+pub(in crate::simulation) fn item_of(command: &[Vec<u8>]) -> Option<u64> {
     Call::of(command)?;
     let number = std::str::from_utf8(&command[command.len() - 1]).ok()?.parse().ok()?;
     // A question about a form of calls ends with the number of its keys.

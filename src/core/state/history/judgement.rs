@@ -214,8 +214,11 @@ impl History {
                 return Some(Again::Now);
             }
             Outcome::Repeats => {
-                cx.servers.repeats.take(cx.now);
-                self.repeats += 1;
+                // What goes on without end, for it happens once or waits for replicas, leaves the others theirs.
+                if error.status() == Status::Indeterminate && self.repeats < REPEATS_MAX {
+                    cx.servers.repeats.take(cx.now);
+                }
+                self.repeats = self.repeats.saturating_add(1);
                 Again::AfterRefresh
             }
             Outcome::GoesOn(again) => again,
@@ -423,5 +426,48 @@ impl History {
             return Ok(error.certainly_not_executed());
         }
         Ok(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::{Config, Options};
+    use crate::core::state::evidence::Evidence;
+    use crate::core::state::servers::Servers;
+    use crate::session::Compiled;
+
+    /// Most calls that are sent again have so many repeats for all of them, and get one back every few milliseconds.
+    const MANY: u32 = 20_000;
+
+    #[test]
+    fn calls_that_are_sent_again_without_end_leave_the_others_their_repeats() {
+        let config = Config::new("redis+cluster://127.0.0.1", &Options::default()).expect("a URL");
+        let mut servers = Servers::new(Arc::new(config), Arc::new(Compiled::new(None)));
+        let node = servers.node_at(&servers.config.servers.addresses()[0].clone(), Purpose::Calls);
+        let (evidence, now) = (Evidence::default(), Instant::now());
+        let mut history = History::new(Place::Anywhere, ReadFrom::Primary, true, false);
+        history.is_once = true;
+        let too_few = Error::new(Status::NotReplicated, "too few replicas have it");
+        let lost = Error::indeterminate(Reason::ConnectionLost, "it was lost");
+        for error in [too_few, lost] {
+            for _ in 0..MANY {
+                let is_suspect = |_| false;
+                let deadline = now + Duration::from_secs(3600);
+                let mut cx = Context {
+                    now,
+                    deadline,
+                    servers: &mut servers,
+                    evidence: &evidence,
+                    is_suspect: &is_suspect,
+                };
+                let again = history.failed(&mut cx, Whence { node, conn: None }, &error, true);
+                assert_eq!(again, Ok(Ok(Again::AfterRefresh)));
+            }
+            assert!(servers.repeats.is_there(now), "{error}");
+        }
     }
 }
