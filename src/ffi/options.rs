@@ -649,9 +649,6 @@ pub unsafe extern "C" fn rs_options_set_sentinel_password(
     // SAFETY: as documented.
     unsafe {
         set(options, err, |options| {
-            if password.is_null() {
-                return Err(invalid("password", "is NULL"));
-            }
             options.sentinel_password(bytes(password, len, "password")?);
             Ok(())
         })
