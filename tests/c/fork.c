@@ -164,6 +164,61 @@ static void a_child_frees_what_had_threads(void) {
     rs_client_free(with_threads);
 }
 
+/* ---- Connections that a child has freed ---- */
+
+static bool is_connected(const char *name) {
+    rs_reply *list = command(client, "CLIENT", "LIST", NULL);
+    const bool is_there = strstr(rs_reply_string(list, NULL), name) != NULL;
+    rs_reply_free(list);
+    return is_there;
+}
+
+/* With a call under way for good, and a thread that looks after it. */
+static rs_client *client_with_a_call(rs_queue **queue) {
+    const char *wait[] = {"BLPOP", "nobody's", "0"};
+    rs_options *options = rs_options_new();
+    rs_client *made = NULL;
+    CHECK_OK(rs_options_set_call_timeout_ms(options, 600000, &err));
+    CHECK_OK(rs_options_set_client_name(options, "a-prefork-server", &err));
+    CHECK_OK(rs_client_open(server_url(redis), options, &made, &err));
+    rs_options_free(options);
+    CHECK_OK(rs_queue_new(1, 0, queue, &err));
+    CHECK_OK(rs_client_submit(made, 3, wait, NULL, NULL, *queue, 1, &err));
+    WAIT_UNTIL(stat_of(made, RS_STAT_IN_FLIGHT) == 1);
+    return made;
+}
+
+/* A server and its worker, which frees what it has from it, and goes on. When the server is killed its connections end:
+   who waits on one would be given what nobody takes. */
+static void a_child_that_has_freed_a_client_keeps_no_connection_open(void) {
+    int told[2];
+    pid_t worker = 0;
+    CHECK(pipe(told) == 0);
+    const pid_t parent = fork();
+    CHECK(parent >= 0);
+    if (parent == 0) {
+        rs_queue *queue = NULL;
+        rs_client *made = client_with_a_call(&queue);
+        worker = fork();
+        CHECK(worker >= 0);
+        alarm(5 * CHILD_S); /* by then the test has failed */
+        if (worker == 0) {
+            rs_client_free(made);
+            rs_queue_free(queue);
+            worker = getpid();
+            CHECK(write(told[1], &worker, sizeof worker) == sizeof worker);
+        }
+        for (;;) pause();
+    }
+    CHECK(read(told[0], &worker, sizeof worker) == sizeof worker);
+    CHECK(is_connected("a-prefork-server"));
+    CHECK(kill(parent, SIGKILL) == 0 && waitpid(parent, NULL, 0) == parent);
+    WAIT_UNTIL(!is_connected("a-prefork-server"));
+    CHECK(kill(worker, SIGKILL) == 0);
+    close(told[0]);
+    close(told[1]);
+}
+
 /* ---- Options that a thread of the parent's was just using ---- */
 
 static atomic_bool opened;
@@ -332,6 +387,7 @@ int main(void) {
     RUN(a_child_frees);
     RUN(a_child_closes);
     RUN(a_child_frees_what_had_threads);
+    RUN(a_child_that_has_freed_a_client_keeps_no_connection_open);
     RUN(options_are_a_childs_own);
     RUN(forks_while_threads_work);
     rs_script_free(script);
