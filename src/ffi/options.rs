@@ -342,7 +342,7 @@ pub unsafe extern "C" fn rs_options_set_keepalive_ms(
 }
 
 /// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at
-/// random by up to half. Milliseconds; default 20 and 1000.
+/// random by up to half. Milliseconds above 0; default 20 and 1000.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(options)
 ///
