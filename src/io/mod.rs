@@ -303,9 +303,9 @@ impl Io {
         }
     }
 
-    /// Lets go of the connections in a child of fork, but for those that a thread was at which is missing: its parent's
-    /// client is not closed by that. What such a thread holds of the client stays for good, and so would the descriptors
-    /// stay open: then the server would not see the parent's end.
+    /// Lets go of the connections in a child of fork, but for those that a thread was at which is missing. What such a
+    /// thread holds of the client stays for good, and so would their descriptors: then the server would not see the
+    /// parent's end.
     pub(crate) fn leave(&self) {
         let left = self.core.try_lock().map(|mut core| core.table.leave());
         drop(left);
