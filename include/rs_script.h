@@ -546,7 +546,7 @@ typedef struct rs_options rs_options;
 
 // Commands and script calls to be sent together and answered in order. Caller frees with rs_pipeline_free.
 //
-// Threads: one at a time. It keeps its client open.
+// Threads: one at a time. It keeps its client open, as a handle does: see rs_client_free.
 typedef struct rs_pipeline rs_pipeline;
 
 // Where submitted calls end. Any number of clients and threads may submit to it, and any number of threads take
@@ -743,7 +743,7 @@ typedef struct {
 
 // Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at
 // once, and must neither block nor call the client; it may free it. It is not called any more once the client's last
-// handle has been freed.
+// handle has been freed, and its last pipeline.
 typedef void (*rs_log_fn)(void *context, const rs_event *event);
 
 // What has become of a call. 16 bytes and two pointers; the layout is fixed.
@@ -1036,12 +1036,13 @@ void rs_client_close(rs_client *client);
 
 // Frees a handle of a client; the last one closes it, and waits until its threads have ended: a moment, unless one
 // of them is in the log callback. Then every call that was submitted is completed, and the log callback is not
-// called any more. Scripts do not keep a client open: calling one that was registered with it ends with
-// RS_ERR_CLOSED then.
+// called any more. A pipeline keeps a client open as a handle does: where one is left, all this happens when that is
+// freed. Scripts do not keep it open: calling one that was registered with it ends with RS_ERR_CLOSED then.
 //
-// Called in the log callback it does not wait: the client's threads end by themselves, and the library stays loaded.
-// Where a call of the same thread has led to that callback, the handle's memory is not given back either, because the
-// call still uses it. In a callback of rs_queue_dispatch it works as everywhere else.
+// Called in the callback for the log or for credentials, of whichever client, it does not wait: the client's threads
+// end by themselves, and the library stays loaded. Where a call of the same thread has led to the log callback, the
+// handle's memory is not given back either, because the call still uses it, and the contexts of the client's call
+// hook and credentials are not freed. In a callback of rs_queue_dispatch it works as everywhere else.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 void rs_client_free(rs_client *client);
@@ -1555,7 +1556,7 @@ rs_status rs_options_set_keepalive_ms(rs_options *options,
     RS_NOT_NULL(options);
 
 // The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at
-// random by up to half. Milliseconds; default 20 and 1000.
+// random by up to half. Milliseconds above 0; default 20 and 1000.
 rs_status rs_options_set_reconnect_backoff_ms(rs_options *options,
                                               uint64_t min_ms,
                                               uint64_t max_ms,
@@ -1856,7 +1857,8 @@ rs_status rs_pipeline_exec(rs_pipeline *pipeline,
                            rs_error **err)
     RS_NOT_NULL(pipeline);
 
-// Frees a pipeline. What is in it is not sent.
+// Frees a pipeline. What is in it is not sent. If nothing else keeps its client open, that is closed, and waited for,
+// as by rs_client_free.
 //
 // NULL: does nothing. Errors: none.
 void rs_pipeline_free(rs_pipeline *pipeline);
@@ -1896,7 +1898,9 @@ rs_status rs_queue_new(size_t capacity,
                        rs_error **err)
     RS_NOT_NULL(queue);
 
-// Frees a queue and the completions in it. Calls under way go on, and their completions are dropped.
+// Frees a queue and the completions in it. Calls under way go on, and their completions are dropped. Those of a queue
+// with RS_QUEUE_NO_THREAD go on only when others do that work: one that was not sent yet may be sent much later, with
+// a blocking call of its client, or not at all.
 //
 // NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
 // that wait in it.

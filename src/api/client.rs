@@ -88,7 +88,8 @@ impl Drop for User {
 }
 
 impl Users {
-    /// One lets go. When the last has, no thread of the client's is left, and its log callback is not called any more.
+    /// One lets go. When the last has, no thread of the client's is left, and its log callback is not called any more;
+    /// in a child of fork, no connection of the parent's.
     fn lose_one(&self) {
         if self.count.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
@@ -102,6 +103,8 @@ impl Users {
             if let Some(meter) = &config.meter {
                 meter.end();
             }
+        } else {
+            self.io.leave();
         }
     }
 }

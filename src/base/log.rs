@@ -130,6 +130,32 @@ const A_WHILE: Duration = Duration::from_secs(60 * 60);
 
 type Callback = dyn Fn(&Event<'_>) + Send + Sync;
 
+/// The log callback of options, for each client that is opened with them.
+///
+/// It has no lock: a child of fork may use options that a thread of its parent's was just opening a client with.
+#[derive(Clone, Default)]
+pub(crate) struct OnEvent(Option<Arc<Callback>>);
+
+impl OnEvent {
+    pub(crate) fn new(callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
+        OnEvent(Some(Arc::new(callback)))
+    }
+
+    /// The same callback for one client, to end with it.
+    pub(crate) fn of_a_client(&self) -> Log {
+        Log(self.0.as_ref().map(|callback| {
+            let state = Mutex::new(State { callback: Some(Arc::clone(callback)), running: 0 });
+            Arc::new(Listener { state, quiet: Condvar::default() })
+        }))
+    }
+}
+
+impl fmt::Debug for OnEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "OnEvent(on)" } else { "OnEvent(off)" })
+    }
+}
+
 /// The log callback of a client, or none.
 ///
 /// It runs on the thread on which the event happened, never while a lock of the library is held. Messages hold
@@ -151,21 +177,6 @@ struct State {
 }
 
 impl Log {
-    pub(crate) fn new(callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> Self {
-        Log::to(Arc::new(callback))
-    }
-
-    fn to(callback: Arc<Callback>) -> Self {
-        let state = Mutex::new(State { callback: Some(callback), running: 0 });
-        Log(Some(Arc::new(Listener { state, quiet: Condvar::default() })))
-    }
-
-    /// The same callback for one client, to end with it.
-    pub(crate) fn of_a_client(&self) -> Self {
-        let callback = self.0.as_ref().and_then(|listener| listener.state.lock().callback.clone());
-        callback.map_or_else(Log::default, Log::to)
-    }
-
     pub(crate) fn event(&self, record: &Record) {
         let Some(listener) = &self.0 else { return };
         let callback = {

@@ -7,6 +7,7 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::error::{Error, Status};
 use crate::ffi::sys::cancel::Held;
+use crate::ffi::sys::fork::Process;
 use crate::ffi::sys::library;
 use crate::ffi::sys::signals::Blocked;
 
@@ -46,13 +47,38 @@ pub(crate) fn call_back(callback: impl FnOnce()) {
     callback();
 }
 
+/// A thread that was started, until somebody waits for its end or lets it go.
+///
+/// In a child of fork it is missing, and its number may be that of a thread which the child has started since: there
+/// nothing is said to the system of it, which would let go of the other one.
+pub(crate) struct Thread<T> {
+    /// Absent at its end only.
+    handle: Option<JoinHandle<T>>,
+    process: Process,
+}
+
+impl<T> Thread<T> {
+    pub(crate) fn is_finished(&self) -> bool {
+        self.handle.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+impl<T> Drop for Thread<T> {
+    fn drop(&mut self) {
+        if !self.process.is_this() {
+            std::mem::forget(self.handle.take());
+        }
+    }
+}
+
 /// Starts a thread. The error is the system's, and nothing has been started then.
 pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
+) -> io::Result<Thread<T>> {
     let _blocked = Blocked::new();
-    Builder::new().name(name.into()).spawn(|| inside(body))
+    let handle = Builder::new().name(name.into()).spawn(|| inside(body))?;
+    Ok(Thread { handle: Some(handle), process: Process::this() })
 }
 
 fn inside<T>(body: impl FnOnce() -> T) -> T {
@@ -61,13 +87,13 @@ fn inside<T>(body: impl FnOnce() -> T) -> T {
 }
 
 /// Waits until a thread has ended, to its last instruction. `None`: it has panicked.
-pub(crate) fn join<T>(thread: JoinHandle<T>) -> Option<T> {
+pub(crate) fn join<T>(mut thread: Thread<T>) -> Option<T> {
     let _held = Held::new();
-    thread.join().ok()
+    thread.handle.take()?.join().ok()
 }
 
 /// Lets a thread go on that nobody can wait for: its code stays in memory.
-pub(crate) fn let_go<T>(thread: JoinHandle<T>) {
+pub(crate) fn let_go<T>(thread: Thread<T>) {
     library::keep_loaded();
     drop(thread);
 }

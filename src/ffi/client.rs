@@ -178,12 +178,13 @@ pub unsafe extern "C" fn rs_client_close(client: *mut rs_client) {
 
 /// Frees a handle of a client; the last one closes it, and waits until its threads have ended: a moment, unless one
 /// of them is in the log callback. Then every call that was submitted is completed, and the log callback is not
-/// called any more. Scripts do not keep a client open: calling one that was registered with it ends with
-/// RS_ERR_CLOSED then.
+/// called any more. A pipeline keeps a client open as a handle does: where one is left, all this happens when that is
+/// freed. Scripts do not keep it open: calling one that was registered with it ends with RS_ERR_CLOSED then.
 ///
-/// Called in the log callback it does not wait: the client's threads end by themselves, and the library stays loaded.
-/// Where a call of the same thread has led to that callback, the handle's memory is not given back either, because the
-/// call still uses it. In a callback of rs_queue_dispatch it works as everywhere else.
+/// Called in the callback for the log or for credentials, of whichever client, it does not wait: the client's threads
+/// end by themselves, and the library stays loaded. Where a call of the same thread has led to the log callback, the
+/// handle's memory is not given back either, because the call still uses it, and the contexts of the client's call
+/// hook and credentials are not freed. In a callback of rs_queue_dispatch it works as everywhere else.
 ///
 /// NULL: does nothing. Errors: none. Threads: not while another thread uses this handle.
 ///

@@ -55,7 +55,7 @@ pub struct rs_event {
 
 /// Receives the events of a client. It is called on the thread on which the event happened, perhaps on several at
 /// once, and must neither block nor call the client; it may free it. It is not called any more once the client's last
-/// handle has been freed.
+/// handle has been freed, and its last pipeline.
 pub type rs_log_fn = Option<unsafe extern "C" fn(context: *mut c_void, event: *const rs_event)>;
 
 impl rs_event {

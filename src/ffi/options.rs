@@ -342,7 +342,7 @@ pub unsafe extern "C" fn rs_options_set_keepalive_ms(
 }
 
 /// The pause before the second attempt to connect, and the longest pause; it doubles in between and is shortened at
-/// random by up to half. Milliseconds; default 20 and 1000.
+/// random by up to half. Milliseconds above 0; default 20 and 1000.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(options)
 ///
@@ -649,9 +649,6 @@ pub unsafe extern "C" fn rs_options_set_sentinel_password(
     // SAFETY: as documented.
     unsafe {
         set(options, err, |options| {
-            if password.is_null() {
-                return Err(invalid("password", "is NULL"));
-            }
             options.sentinel_password(bytes(password, len, "password")?);
             Ok(())
         })

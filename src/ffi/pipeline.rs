@@ -24,7 +24,7 @@ pub const RS_PIPELINE_TRUST_CACHE: u32 = 4;
 
 /// Commands and script calls to be sent together and answered in order. Caller frees with rs_pipeline_free.
 ///
-/// Threads: one at a time. It keeps its client open.
+/// Threads: one at a time. It keeps its client open, as a handle does: see rs_client_free.
 pub struct rs_pipeline {
     pipeline: Pipeline,
 }
@@ -275,7 +275,8 @@ pub unsafe extern "C" fn rs_pipeline_exec(
     })
 }
 
-/// Frees a pipeline. What is in it is not sent.
+/// Frees a pipeline. What is in it is not sent. If nothing else keeps its client open, that is closed, and waited for,
+/// as by rs_client_free.
 ///
 /// NULL: does nothing. Errors: none.
 ///

@@ -135,7 +135,9 @@ pub unsafe extern "C" fn rs_queue_new(
     })
 }
 
-/// Frees a queue and the completions in it. Calls under way go on, and their completions are dropped.
+/// Frees a queue and the completions in it. Calls under way go on, and their completions are dropped. Those of a queue
+/// with RS_QUEUE_NO_THREAD go on only when others do that work: one that was not sent yet may be sent much later, with
+/// a blocking call of its client, or not at all.
 ///
 /// NULL: does nothing. Errors: none. Threads: not while another thread uses it; rs_queue_close has those come back
 /// that wait in it.

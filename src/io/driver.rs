@@ -5,11 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::{Io, Reactor, never};
-use crate::base::threads::{self, Place};
+use crate::base::threads::{self, Place, Thread};
 use crate::error::{Error, Result, Status};
 use crate::ffi::sys::cancel::Held;
 use crate::ffi::sys::lock::Mutex;
@@ -18,7 +17,7 @@ use crate::queue::Queue;
 /// A client's thread.
 pub(super) struct Driver {
     stopped: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Mutex<Option<Thread<()>>>,
 }
 
 impl Driver {

@@ -4,9 +4,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
-use crate::base::threads::{self, Place};
+use crate::base::threads::{self, Place, Thread};
 use crate::ffi::sys::cancel::Held;
 use crate::ffi::sys::lock::Mutex;
 
@@ -15,7 +14,7 @@ use crate::ffi::sys::lock::Mutex;
 pub(super) struct Helpers(Mutex<Vec<Helper>>);
 
 struct Helper {
-    handle: JoinHandle<()>,
+    handle: Thread<()>,
     is_done: Done,
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::Io;
@@ -11,7 +10,7 @@ use super::events::Event;
 use super::helpers::{Done, Helpers};
 use crate::base::credentials::{Credentials, CredentialsRequest};
 use crate::base::defect::contain;
-use crate::base::threads::{self, Place};
+use crate::base::threads::{self, Place, Thread};
 use crate::base::times::LONGEST_WAIT;
 use crate::core::ConnId;
 use crate::error::{Error, Result, Status};
@@ -147,7 +146,7 @@ fn deliver(io: &Weak<Io>, question: &Question, done: &Done, found: Result<Arc<Cr
 /// Renews connections when nobody else would: blocking callers whose ways are plain turn no reactor.
 struct Keeper {
     alarms: Arc<Alarms>,
-    thread: JoinHandle<()>,
+    thread: Thread<()>,
 }
 
 #[derive(Default)]

@@ -303,6 +303,15 @@ impl Io {
         }
     }
 
+    /// Lets go of the connections in a child of fork, but for those that a thread was at which is missing. What such a
+    /// thread holds of the client stays for good, and so would their descriptors: then the server would not see the
+    /// parent's end.
+    pub(crate) fn leave(&self) {
+        let left = self.core.try_lock().map(|mut core| core.table.leave());
+        drop(left);
+        self.served.leave();
+    }
+
     /// What the client's calls have cost so far.
     pub(crate) fn stats(&self) -> Stats {
         let core = self.core.lock();

@@ -151,6 +151,11 @@ impl Table {
         })
     }
 
+    /// The same of all, in a child of fork, where nobody asks what they did.
+    pub(crate) fn leave(&mut self) -> Vec<Conn> {
+        self.conns.drain().map(|(_, conn)| conn).collect()
+    }
+
     /// Lets go of all of them.
     pub(crate) fn take_all(&mut self) -> Vec<Conn> {
         let all: Vec<_> = self.conns.keys().copied().collect();
@@ -225,6 +230,12 @@ impl Served {
     /// Lets go of all of them.
     pub(crate) fn clear(&self) {
         let before = std::mem::take(&mut *self.0.write());
+        drop(before);
+    }
+
+    /// The same in a child of fork, where a thread that is missing may have them.
+    pub(crate) fn leave(&self) {
+        let before = self.0.try_write().map(|mut inner| std::mem::take(&mut *inner));
         drop(before);
     }
 }

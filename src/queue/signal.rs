@@ -11,6 +11,12 @@ use crate::ffi::sys::cancel::Descriptor;
 use crate::ffi::sys::fork::Process;
 use crate::net::SEND_FLAGS;
 
+/// A program that another thread starts meanwhile must not inherit it. Where that takes two steps it may.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const FLAGS: SocketFlags = SocketFlags::empty();
+
 /// Readable from [`Signal::raise`] to [`Signal::lower`].
 #[derive(Debug)]
 pub(crate) struct Signal {
@@ -22,9 +28,9 @@ pub(crate) struct Signal {
 
 impl Signal {
     pub(crate) fn new() -> io::Result<Signal> {
-        let (receiver, sender) =
-            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::empty(), None)?;
+        let (receiver, sender) = socketpair(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
         for fd in [&receiver, &sender] {
+            #[cfg(not(any(target_os = "linux", target_os = "android")))]
             rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
             rustix::io::ioctl_fionbio(fd, true)?;
             #[cfg(target_vendor = "apple")]

@@ -1,5 +1,6 @@
 /* fork: the child's calls on its parent's client are refused, and nothing that it does disturbs the parent. */
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
@@ -13,12 +14,23 @@ static server *redis;
 static rs_client *client;
 static rs_script *script;
 
+enum { BLOCKING = 3, SUBMITTING = 3, OPENING = 2, WORKERS = BLOCKING + SUBMITTING + OPENING, CHILD_S = 60 };
+
+/* AddressSanitizer's allocator is left locked in a child itself, by whichever thread was at it: there the child is
+   all that is looked at. */
+#ifdef __SANITIZE_ADDRESS__
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 /* Runs a test in a child of fork, which must end well. */
 static void in_a_child(void (*test)(void)) {
     int status = 0;
     const pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
+        alarm(CHILD_S);
         test();
         _exit(0);
     }
@@ -91,17 +103,165 @@ static void a_child_closes(void) {
     parent_is_well();
 }
 
+/* ---- Threads of the library's that are missing in the child ---- */
+
+static void give(void *context, rs_credentials_request *request) {
+    (void)context;
+    rs_credentials_answer(request, NULL, "", 0, 900000, NULL);
+}
+
+/* A client that has looked its host up, each time on a thread, and has one that sleeps until credentials are due. */
+static rs_client *client_with_threads(void) {
+    rs_options *options = rs_options_new();
+    rs_client *made = NULL;
+    char url[64];
+    snprintf(url, sizeof url, "redis://localhost:%d", server_port(redis));
+    CHECK_OK(rs_options_set_call_timeout_ms(options, 60000, &err));
+    CHECK_OK(rs_options_set_credentials(options, give, NULL, NULL, &err));
+    CHECK_OK(rs_client_open(url, options, &made, &err));
+    rs_options_free(options);
+    return made;
+}
+
+static rs_client *with_threads;
+static sem_t freed;
+
+static void *wait_until_freed(void *context) {
+    CHECK(sem_wait(&freed) == 0);
+    return context;
+}
+
+/* The system gives the memory of threads that are missing to new ones of that size, and their numbers with it. */
+static void threads_of_the_childs_own(void) {
+    enum { OWN = 8, STACK = 2 << 20 };
+    pthread_t own[OWN];
+    pthread_attr_t size;
+    CHECK(sem_init(&freed, 0, 0) == 0);
+    CHECK(pthread_attr_init(&size) == 0 && pthread_attr_setstacksize(&size, STACK) == 0);
+    for (int i = 0; i < OWN; i++) CHECK(pthread_create(&own[i], &size, wait_until_freed, NULL) == 0);
+    rs_client_free(with_threads);
+    for (int i = 0; i < OWN; i++) CHECK(sem_post(&freed) == 0);
+    for (int i = 0; i < OWN; i++) CHECK_INT(pthread_join(own[i], NULL), 0); /* nobody has let go of it */
+    CHECK(pthread_attr_destroy(&size) == 0);
+}
+
+/* To wait for a thread of which it has let go would be a panic, which is printed. */
+static void a_new_client_in_place_of_the_parents(void) {
+    FILE *const printed = tmpfile();
+    CHECK(printed != NULL && dup2(fileno(printed), STDERR_FILENO) >= 0);
+    rs_client *own = client_with_threads();
+    rs_client_free(with_threads);
+    do_command(own, "PING", NULL);
+    rs_client_free(own);
+    CHECK(lseek(STDERR_FILENO, 0, SEEK_CUR) == 0);
+}
+
+static void a_child_frees_what_had_threads(void) {
+    with_threads = client_with_threads();
+    in_a_child(threads_of_the_childs_own);
+    in_a_child(a_new_client_in_place_of_the_parents);
+    do_command(with_threads, "PING", NULL);
+    rs_client_free(with_threads);
+}
+
+/* ---- Connections that a child has freed ---- */
+
+static bool is_connected(const char *name) {
+    rs_reply *list = command(client, "CLIENT", "LIST", NULL);
+    const bool is_there = strstr(rs_reply_string(list, NULL), name) != NULL;
+    rs_reply_free(list);
+    return is_there;
+}
+
+/* With a call under way for good, and a thread that looks after it. */
+static rs_client *client_with_a_call(rs_queue **queue) {
+    const char *wait[] = {"BLPOP", "nobody's", "0"};
+    rs_options *options = rs_options_new();
+    rs_client *made = NULL;
+    CHECK_OK(rs_options_set_call_timeout_ms(options, 600000, &err));
+    CHECK_OK(rs_options_set_client_name(options, "a-prefork-server", &err));
+    CHECK_OK(rs_client_open(server_url(redis), options, &made, &err));
+    rs_options_free(options);
+    CHECK_OK(rs_queue_new(1, 0, queue, &err));
+    CHECK_OK(rs_client_submit(made, 3, wait, NULL, NULL, *queue, 1, &err));
+    WAIT_UNTIL(stat_of(made, RS_STAT_IN_FLIGHT) == 1);
+    return made;
+}
+
+/* A server and its worker, which frees what it has from it, and goes on. When the server is killed its connections end:
+   who waits on one would be given what nobody takes. */
+static void a_child_that_has_freed_a_client_keeps_no_connection_open(void) {
+    int told[2];
+    pid_t worker = 0;
+    CHECK(pipe(told) == 0);
+    const pid_t parent = fork();
+    CHECK(parent >= 0);
+    if (parent == 0) {
+        rs_queue *queue = NULL;
+        rs_client *made = client_with_a_call(&queue);
+        worker = fork();
+        CHECK(worker >= 0);
+        alarm(5 * CHILD_S); /* by then the test has failed */
+        if (worker == 0) {
+            rs_client_free(made);
+            rs_queue_free(queue);
+            worker = getpid();
+            CHECK(write(told[1], &worker, sizeof worker) == sizeof worker);
+        }
+        for (;;) pause();
+    }
+    CHECK(read(told[0], &worker, sizeof worker) == sizeof worker);
+    CHECK(is_connected("a-prefork-server"));
+    CHECK(kill(parent, SIGKILL) == 0 && waitpid(parent, NULL, 0) == parent);
+    WAIT_UNTIL(!is_connected("a-prefork-server"));
+    CHECK(kill(worker, SIGKILL) == 0);
+    close(told[0]);
+    close(told[1]);
+}
+
+/* ---- Options that a thread of the parent's was just using ---- */
+
+static atomic_bool opened;
+
+static void ignore(void *context, const rs_event *event) { (void)context, (void)event; }
+
+static void open_with(rs_options *options) {
+    rs_client *lazy = NULL;
+    CHECK_OK(rs_client_open("redis://127.0.0.1:1", options, &lazy, &err));
+    rs_client_free(lazy);
+}
+
+static void *open_with_the_same(void *options) {
+    while (!opened) open_with(options);
+    return NULL;
+}
+
+/* It hangs only where the fork comes between two instructions of that thread. */
+static void options_are_a_childs_own(void) {
+    const int forks = often(SANITIZED ? 0 : 500, 0);
+    rs_options *options = rs_options_new();
+    pthread_t thread;
+    CHECK_OK(rs_options_set_lazy_connect(options, true, &err));
+    CHECK_OK(rs_options_set_log(options, ignore, NULL, NULL, &err));
+    CHECK(pthread_create(&thread, NULL, open_with_the_same, options) == 0);
+    for (int i = 0; i < forks; i++) {
+        int status = 0;
+        const pid_t child = fork();
+        CHECK(child >= 0);
+        if (child == 0) {
+            alarm(CHILD_S);
+            open_with(options);
+            _exit(0);
+        }
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK_INT(status, 0);
+    }
+    opened = true;
+    CHECK(pthread_join(thread, NULL) == 0);
+    rs_options_free(options);
+}
+
 /* ---- Forks while other threads work: whatever they hold at that moment stays held in the child. ---- */
-
-enum { BLOCKING = 3, SUBMITTING = 3, OPENING = 2, WORKERS = BLOCKING + SUBMITTING + OPENING, CHILD_S = 60 };
-
-/* AddressSanitizer's allocator is left locked in a child itself, by whichever thread was at it: there the child is
-   all that is looked at. */
-#ifdef __SANITIZE_ADDRESS__
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
 
 static everything at_work;
 static atomic_bool over;
@@ -226,6 +386,9 @@ int main(void) {
     RUN(a_child_opens_its_own);
     RUN(a_child_frees);
     RUN(a_child_closes);
+    RUN(a_child_frees_what_had_threads);
+    RUN(a_child_that_has_freed_a_client_keeps_no_connection_open);
+    RUN(options_are_a_childs_own);
     RUN(forks_while_threads_work);
     rs_script_free(script);
     rs_client_free(client);

@@ -2,6 +2,7 @@
    and so is its log callback. */
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -10,6 +11,8 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/check.h"
@@ -322,6 +325,54 @@ static void connections_that_are_made_at_once_look_their_host_up_once(void) {
     rs_queue_free(queue);
 }
 
+/* ---- Programs that are started meanwhile ---- */
+
+static const char *this_program;
+
+/* The sockets that a program inherits which is started now, as its exit status. */
+static int inherited(void) {
+    int status = 0;
+    const pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        execl(this_program, this_program, "sockets", (char *)NULL);
+        _exit(UCHAR_MAX);
+    }
+    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int sockets_here(void) {
+    enum { MOST = 64 };
+    struct stat about;
+    int count = 0;
+    for (int fd = 0; fd < MOST; fd++) count += fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode);
+    return count;
+}
+
+static atomic_bool made_enough;
+
+static void *make_on_and_on(void *context) {
+    while (!made_enough) {
+        rs_queue *queue = NULL;
+        CHECK_OK(rs_queue_new(1, RS_QUEUE_NO_THREAD, &queue, &err));
+        rs_queue_free(queue);
+        rs_client_free(open_client(server_url(redis)));
+    }
+    return context;
+}
+
+/* At any moment at which a descriptor is made. */
+static void programs_inherit_nothing(void) {
+    const int before = inherited(), programs = often(200, 20);
+    pthread_t thread;
+    CHECK(before != UCHAR_MAX);
+    CHECK(pthread_create(&thread, NULL, make_on_and_on, NULL) == 0);
+    for (int i = 0; i < programs; i++) CHECK_INT(inherited(), before);
+    made_enough = true;
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
 /* ---- No threads left ---- */
 
 static void a_thread_that_cannot_be_started_is_an_error(void) {
@@ -351,7 +402,9 @@ static void a_thread_that_cannot_be_started_is_an_error(void) {
     rs_queue_free(queue);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1) return sockets_here();
+    this_program = argv[0];
     CHECK(sem_init(&asked, 0, 0) == 0 && sem_init(&answer, 0, 0) == 0);
     redis = server_start();
     RUN(no_thread_takes_signals_of_the_hosts);
@@ -363,5 +416,6 @@ int main(void) {
     RUN(freed_during_a_connect);
     RUN(freed_during_a_look_up);
     RUN(connections_that_are_made_at_once_look_their_host_up_once);
+    RUN(programs_inherit_nothing);
     RUN(a_thread_that_cannot_be_started_is_an_error);
 }

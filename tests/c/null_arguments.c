@@ -388,6 +388,11 @@ static void setters(void) {
     SETTER(rs_options_set_sentinel_username, "username", options, NULL);
     SETTER(rs_options_set_sentinel_password, "options", NULL, "p", 1);
     SETTER(rs_options_set_sentinel_password, "password", options, NULL, 1);
+    /* Of no length it is an empty one. */
+    rs_options *empty = rs_options_new();
+    CHECK_OK(rs_options_set_password(empty, NULL, 0, &err));
+    CHECK_OK(rs_options_set_sentinel_password(empty, NULL, 0, &err));
+    rs_options_free(empty);
     SETTER(rs_options_set_credentials, "options", NULL, NULL, NULL, NULL);
     SETTER(rs_options_set_call_hook, "options", NULL, NULL, NULL, NULL);
     SETTER(rs_options_set_script_stats, "options", NULL, 1);

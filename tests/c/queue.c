@@ -331,7 +331,7 @@ static rs_status submit_packed(rs_client *to, const packed *p, rs_queue *queue, 
 
 /* Takes one completion out as bytes; they are valid until the next one is. */
 static reader take_packed(rs_queue *queue) {
-    static char buffer[4096];
+    static char buffer[8192];
     size_t used = 0, count = 0, needed = 7;
     CHECK_OK(rs_queue_poll_packed(queue, buffer, sizeof buffer, 1, 60000, &used, &count, &needed, &err));
     CHECK_INT(count, 1);
@@ -571,6 +571,44 @@ static void every_type_of_reply_packed(void) {
     rs_queue_free(queue);
 }
 
+enum { DEPTH = 1000 };
+
+static rs_queue *deep;
+
+static void *take_deep(void *context) {
+    reader r = take_packed(deep);
+    expect_head(&r, 1, RS_OK, 0);
+    for (int i = 0; i < DEPTH; i++) {
+        CHECK_INT(get_u8(&r), RS_REPLY_ARRAY);
+        CHECK_INT(get_u32(&r), i + 1 < DEPTH);
+    }
+    CHECK(r.at == r.end);
+    return context;
+}
+
+/* However deep it is, it is packed on a thread whose stack would not hold a call for each of its arrays. */
+static void a_deep_reply_on_a_small_stack(void) {
+    enum { STACK = 96 << 10 };
+    char lua[96];
+    pthread_t thread;
+    pthread_attr_t size;
+    rs_options *options = rs_options_new();
+    rs_client *own = NULL;
+    deep = queue_of(1);
+    snprintf(lua, sizeof lua, "local t = {} for i = 2, %d do t = {t} end return t", DEPTH);
+    const char *eval[] = {"EVAL", lua, "0"};
+    CHECK_OK(rs_options_set_max_reply_depth(options, 1024, &err));
+    CHECK_OK(rs_options_set_call_timeout_ms(options, 60000, &err));
+    CHECK_OK(rs_client_open(server_url(redis), options, &own, &err));
+    CHECK_INT(submit_words(own, deep, 1, 3, eval), RS_OK);
+    CHECK(pthread_attr_init(&size) == 0 && pthread_attr_setstacksize(&size, STACK) == 0);
+    CHECK(pthread_create(&thread, &size, take_deep, NULL) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK(pthread_attr_destroy(&size) == 0);
+    rs_client_free(own);
+    rs_queue_free(deep);
+    rs_options_free(options);
+}
+
 static void a_buffer_that_is_too_small(void) {
     rs_queue *queue = queue_of(8);
     const char *echo[] = {"ECHO", "twenty bytes of text"};
@@ -803,6 +841,7 @@ int main(int argc, char **argv) {
     RUN(malformed_buffers);
     RUN(packed_errors_with_details);
     RUN(every_type_of_reply_packed);
+    RUN(a_deep_reply_on_a_small_stack);
     RUN(a_buffer_that_is_too_small);
     RUN(a_queue_freed_with_calls_under_way);
     RUN(a_client_freed_or_closed_with_calls_under_way);

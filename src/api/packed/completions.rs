@@ -159,17 +159,22 @@ fn write_cost(metered: &Metered, error: Option<&Error>, out: &mut Output<'_>) {
     write_text(node.unwrap_or_default().as_bytes(), out);
 }
 
-/// Appends a reply; its depth is bounded by the option `max_reply_depth`.
+/// Appends a reply with all that is in it. The tape has that in this very order, so it takes no stack, however deep it
+/// is: whoever polls may be on a thread with a small one.
 fn write_reply(reply: ReplyRef<'_>, details: bool, out: &mut Output<'_>) {
+    for entry in reply.entries() {
+        write_one(ReplyRef::of(reply.payload(), entry), details, out);
+    }
+}
+
+/// Appends a reply without its elements, which follow.
+fn write_one(reply: ReplyRef<'_>, details: bool, out: &mut Output<'_>) {
     out.put(&[reply.kind() as u8]);
     match reply.kind() {
         Kind::Nil | Kind::Header => {}
         Kind::Integer => out.put(&reply.as_i64().unwrap_or_default().to_ne_bytes()),
         Kind::Boolean => out.put(&[u8::from(reply.as_bool() == Some(true))]),
-        Kind::Array | Kind::Map | Kind::Set => {
-            out.put(&length(reply.len()).to_ne_bytes());
-            reply.elements().for_each(|element| write_reply(element, details, out));
-        }
+        Kind::Array | Kind::Map | Kind::Set => out.put(&length(reply.len()).to_ne_bytes()),
         Kind::Error => {
             let Some(error) = reply.as_error() else { unreachable!("an error, by its kind") };
             out.put(&error.status().code().to_ne_bytes());

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::base::credentials::Provider;
-use crate::base::log::Log;
+use crate::base::log::OnEvent;
 use crate::base::secret::Secret;
 use crate::base::times::LONGEST_WAIT;
 use crate::error::{Error, Result, Status};
@@ -102,7 +102,7 @@ pub struct Options {
     pub(in crate::config) on_call: OnCall,
     pub(in crate::config) script_stats: usize,
     pub(in crate::config) call_costs: bool,
-    pub(in crate::config) log: Log,
+    pub(in crate::config) log: OnEvent,
 }
 
 impl Default for Options {
@@ -137,7 +137,7 @@ impl Default for Options {
             on_call: OnCall::default(),
             script_stats: 0,
             call_costs: false,
-            log: Log::default(),
+            log: OnEvent::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the host is told of calls and connections: these setters of the options.
 
 use super::Options;
-use crate::base::log::{Event, Log};
+use crate::base::log::{Event, OnEvent};
 use crate::metrics::meter::{CallEvent, OnCall};
 
 impl Options {
@@ -76,7 +76,7 @@ impl Options {
     /// });
     /// ```
     pub fn log(&mut self, callback: impl Fn(&Event<'_>) + Send + Sync + 'static) -> &mut Self {
-        self.log = Log::new(callback);
+        self.log = OnEvent::new(callback);
         self
     }
 }
