@@ -25,6 +25,19 @@ pub(crate) enum Place {
     Inside,
 }
 
+#[cfg(rs_script_models)]
+pub(crate) use shuttle::thread::ThreadId;
+#[cfg(not(rs_script_models))]
+pub(crate) use std::thread::ThreadId;
+
+/// Which thread this is.
+pub(crate) fn this() -> ThreadId {
+    #[cfg(rs_script_models)]
+    return shuttle::thread::current().id();
+    #[cfg(not(rs_script_models))]
+    return std::thread::current().id();
+}
+
 /// Where this thread is.
 pub(crate) fn place() -> Place {
     PLACE.get()
