@@ -16,6 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rs_script::{Client, Error, Queue, Reply, Route, Script, Status};
 use support::calls::{LONG, client, cluster_client, options, take};
 use support::cluster::Cluster;
+use support::executor::block_on;
 use support::server::Server;
 use support::tls::{Certs, Identity};
 
@@ -277,6 +278,30 @@ fn an_item_without_memory_is_not_in_the_pipeline() {
     pipeline.script(&echo, "n", "b").unwrap();
     let replies: (String, String, String) = pipeline.exec().unwrap().to().unwrap();
     assert_eq!(replies, ("a".into(), "OK".into(), "b".into()));
+}
+
+/// A call that is put together bit by bit, and lacks an argument, is sent in no way.
+#[test]
+fn a_call_that_lacks_an_argument_is_not_sent() {
+    let _turn = turn();
+    let server = Server::start();
+    let client = client(&server);
+    let (echo, argument) = (Script::new(ECHO), big());
+    let (call, failed) = without(0, true, || echo.key("n").arg(&argument));
+    assert!(failed > 0);
+    let queue = Queue::new(1).unwrap();
+    let refused = [
+        call.call::<Reply>(&client).map(drop),
+        call.submit(&client, &queue, 1),
+        client.pipeline().add(&call).map(drop),
+        block_on(call.call_async::<Reply>(&client)).map(drop),
+    ];
+    for result in refused {
+        let error = result.unwrap_err();
+        assert_eq!((error.status(), error.is_not_executed()), (Status::NoMemory, true), "{error}");
+    }
+    let text: String = echo.key("n").arg("a").call(&client).unwrap();
+    assert_eq!((&*text, client.stats().reconnects), ("a", 0));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::error::{Error, Result, Status};
+use crate::resp::NoMemory;
 use crate::resp::encode::{Arguments, Buffer};
 
 /// What can be given as keys and arguments of a script, and as a command.
@@ -222,6 +223,8 @@ impl Arguments for List {
     }
 
     fn write(&self, buffer: &mut Buffer) -> Result<()> {
+        // It has fewer than it counts where there was no memory for one.
+        self.wire.check().map_err(|NoMemory| Error::no_memory_to_send())?;
         buffer.raw(self.wire.as_slice());
         Ok(())
     }

@@ -556,6 +556,7 @@ impl Client {
                 let waiter = Waiter::new();
                 let work = Work::Send(Box::default(), Purpose::Calls);
                 let owner = waiter.owner().measured(self.meter(&ended.request, now));
+                self.io.stop_reading_within();
                 self.io.resume(Resumed {
                     call: self.engine_call(owner, work, now, self.timeout),
                     node,
@@ -605,6 +606,7 @@ impl Client {
             return Err(Error::closed());
         }
         self.io.prepare_to_wait()?;
+        self.io.stop_reading_within();
         self.io.look_around();
         let waiter = Waiter::new();
         let owner = waiter.owner().measured(self.meter_work(&work, now));

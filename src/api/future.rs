@@ -45,10 +45,11 @@ use crate::resp::encode::Arguments;
 ///   there over one connection.
 /// - It keeps the client open, as a [`Client`] does, until it has ended or is dropped. [`Client::close`] ends
 ///   it, with [`Status::Closed`] where nothing was sent, with [`Status::Indeterminate`] where something was.
-/// - Polled again after its end it is [`Status::InvalidArgument`].
+/// - Polled again after its end it is [`Status::InvalidArgument`], and [indeterminate](Error::is_indeterminate): what
+///   became of its call was told before.
 /// - The task is woken on the client's thread, seldom on one that makes a call: what a waker does there should
 ///   be quick, as that of every executor is.
-/// - In a child of fork it ends with [`Status::Forked`].
+/// - In a child of fork it ends with [`Status::Forked`], and is indeterminate where its call was under way.
 /// - How many there are is the program's own affair, up to [`Options::max_in_flight`] where that is set.
 ///
 /// ```
@@ -220,7 +221,7 @@ impl Call {
                 match pending.check_process().map(|()| pending.poll(waker)) {
                     Ok(None) => return Poll::Pending,
                     Ok(Some(end)) => end,
-                    Err(error) => (Err(error), None),
+                    Err(_) => (Err(under_way_in_the_parent()), None),
                 }
             }
             _ => match std::mem::replace(&mut self.state, State::Over) {
@@ -257,7 +258,11 @@ impl Call {
         if io.is_closed() {
             return Err(Error::closed());
         }
-        let admitted = io.admit_future()?;
+        let admitted = match &work {
+            Work::Send(..) => io.admit_future()?,
+            // Whoever is to stop a script cannot wait until others' calls have ended.
+            _ => None,
+        };
         io.drive_futures()?;
         let (pending, now) = (Pending::new(), Instant::now());
         let owner = Owner::of(&pending).measured(client.meter_work(&work, now));
@@ -286,8 +291,8 @@ impl Call {
             State::UnderWay(UnderWay { client, pending, .. }) => {
                 if pending.check_process().is_ok() {
                     let _held = Held::new();
-                    pending.forget();
                     // A panic that leaves the drop of another one ends the process.
+                    contain(|| pending.forget());
                     contain(|| {
                         client.io().cancel_future(&pending);
                         if self.flushes {
@@ -302,8 +307,16 @@ impl Call {
     }
 }
 
+/// Whoever polls again may have missed the end, which may have been a reply.
 fn polled_again() -> Error {
-    Error::new(Status::InvalidArgument, "this future was polled again after its end")
+    let text = "this future was polled again after its end, which has said what became of the call";
+    Error::new(Status::InvalidArgument, text).sent(true)
+}
+
+fn under_way_in_the_parent() -> Error {
+    let text = "this future's call was made before fork, by the parent process: it is that one's, which may have it \
+                executed";
+    Error::new(Status::Forked, text).sent(true)
 }
 
 /// Lets go of a client. Whoever drops a future may hold locks of an executor's that the client's thread needs to

@@ -3,7 +3,17 @@
 
 use std::cell::Cell;
 use std::io;
+#[cfg(not(rs_script_models))]
+use std::thread::current;
 use std::thread::{Builder, JoinHandle};
+
+#[cfg(rs_script_models)]
+use shuttle::thread::current;
+
+#[cfg(rs_script_models)]
+pub(crate) use shuttle::thread::ThreadId;
+#[cfg(not(rs_script_models))]
+pub(crate) use std::thread::ThreadId;
 
 use crate::error::{Error, Status};
 use crate::ffi::sys::cancel::Held;
@@ -24,6 +34,11 @@ pub(crate) enum Place {
     Callback,
     /// A thread of this library.
     Inside,
+}
+
+/// Which thread this is.
+pub(crate) fn this() -> ThreadId {
+    current().id()
 }
 
 /// Where this thread is.

@@ -462,7 +462,8 @@ pub unsafe extern "C" fn rs_options_set_shared_connections(
 
 /// How many blocking calls may be in flight at a time, of all threads together; 0: any number. One more ends at once
 /// with RS_ERR_QUEUE_FULL, and nothing of it is sent: so a server that is slow does not collect every thread of a
-/// program. Submitted calls are bounded by their queues. Default: 0.
+/// program. Submitted calls are bounded by their queues. Administration of scripts and libraries is not counted, nor is
+/// what stops a script. Default: 0.
 ///
 /// cbindgen:postfix=RS_NOT_NULL(options)
 ///

@@ -9,6 +9,7 @@ use super::link::Listener;
 use super::owner::Waiter;
 use super::{Io, never};
 use crate::base::defect::contain;
+use crate::base::threads::{self, Place};
 use crate::base::times::LONGEST_WAIT;
 use crate::ffi::sys::lock::{Condvar, Mutex};
 
@@ -133,6 +134,15 @@ impl Io {
             true
         });
         waiter.take()
+    }
+
+    /// Before a call is handed to the engine, or back to it, in a waker: a connection that this thread reads for others
+    /// is another's to read while it waits.
+    pub(crate) fn stop_reading_within(&self) {
+        if threads::place() != Place::Outside {
+            let links: Vec<_> = self.core.lock().table.links().cloned().collect();
+            links.iter().for_each(|link| link.stop_reading_within());
+        }
     }
 
     /// Sees what has happened to idle connections, before a call is handed to the engine: where the client has no

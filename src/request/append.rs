@@ -14,6 +14,21 @@ use crate::resp::{NoMemory, push};
 /// Up to so many scripts are looked through one by one.
 const FEW_SCRIPTS: usize = 8;
 
+/// An item that is being appended, and is taken back unless this is forgotten.
+struct Half<'a> {
+    request: &'a mut Request,
+    /// What it was before.
+    routing: Routing,
+}
+
+impl Drop for Half<'_> {
+    fn drop(&mut self) {
+        let end = self.request.start_of(self.request.items.len());
+        let _ = self.request.take_back(end, Ok(()));
+        self.request.routing = self.routing;
+    }
+}
+
 impl Request {
     /// Appends a script call, unless it is one that no server would run.
     #[inline(always)]
@@ -24,10 +39,22 @@ impl Request {
         args: &(impl Arguments + ?Sized),
         flags: Flags<'_>,
     ) -> Result<()> {
-        if script.wrapped().is_some() || flags.token.is_some() {
-            return self.once_call(script, keys, args, flags);
-        }
-        self.plain_call(script, keys, args, flags)
+        self.appending(|request| {
+            if script.wrapped().is_some() || flags.token.is_some() {
+                return request.once_call(script, keys, args, flags);
+            }
+            request.plain_call(script, keys, args, flags)
+        })
+    }
+
+    /// Appends an item whose keys and arguments write themselves. A panic of theirs takes back what there is of it by
+    /// then: the server would take the next item for the rest.
+    #[inline(always)]
+    fn appending<R>(&mut self, append: impl FnOnce(&mut Self) -> R) -> R {
+        let half = Half { routing: self.routing, request: self };
+        let appended = append(half.request);
+        std::mem::forget(half);
+        appended
     }
 
     #[inline(always)]
@@ -80,7 +107,7 @@ impl Request {
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
         let start = self.wire.len();
-        let appended = self.append_given(given, flags, check);
+        let appended = self.appending(|request| request.append_given(given, flags, check));
         if appended.is_err() {
             self.wire.own().truncate(start);
         }
@@ -353,6 +380,8 @@ impl Request {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::defect::contain;
+    use crate::request::once::Once;
     use crate::resp::encode::Buffer;
 
     const NONE: [&str; 0] = [];
@@ -399,5 +428,39 @@ mod tests {
         request.script_call(&script, &["b"][..], &NONE[..], Flags::NONE).unwrap();
         assert!(request.script_call(&script, &["b"][..], &Broken, Flags::NONE).is_err());
         assert_eq!(request.slot, slots::slot_of(b"b"));
+    }
+
+    #[test]
+    fn a_panic_in_an_argument_takes_its_item_back() {
+        struct Panicking;
+        impl Arguments for Panicking {
+            fn count(&self) -> usize {
+                1
+            }
+
+            fn write(&self, _: &mut Buffer) -> Result<()> {
+                panic!("a panic that a test wants: it is shown, and ends nothing")
+            }
+        }
+        let plain = Script::new("return 1");
+        let once = plain.once(&Once::default()).unwrap();
+        for script in [&plain, &once] {
+            let mut request = Request { routing: Routing::BySlot, ..Request::default() };
+            request.shape = Shape::Transaction;
+            let panics = |request: &mut Request, keys: &[&str]| {
+                let append = || request.script_call(script, keys, &Panicking, Flags::NONE);
+                assert!(contain(append).is_none());
+            };
+            panics(&mut request, &["a"]);
+            panics(&mut request, &[]);
+            assert_eq!((request.wire.len(), request.slot, request.routing), (0, NO_SLOT, Routing::BySlot));
+            request.script_call(script, &["b"][..], &NONE[..], Flags::NONE).unwrap();
+            let len = request.wire.len();
+            panics(&mut request, &["b"]);
+            assert!(contain(|| request.command_given(&Panicking, Flags::NONE, |_| Ok(()))).is_none());
+            assert_eq!((request.wire.len(), request.items.len(), request.scripts.len()), (len, 1, 1));
+            request.script_call(script, &["b"][..], &NONE[..], Flags::NONE).unwrap();
+            assert_eq!((request.items.len(), request.slot), (2, slots::slot_of(b"b")));
+        }
     }
 }

@@ -407,6 +407,47 @@ fn structs_from_maps_and_pairs() {
     );
 }
 
+rs_script::from_reply! {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Score((String, f64));
+}
+
+rs_script::from_reply! {
+    #[derive(Debug, PartialEq)]
+    struct Byte(u8);
+}
+
+rs_script::from_reply! {
+    #[derive(Debug, PartialEq)]
+    struct Nickname(Option<String>);
+}
+
+rs_script::from_reply! {
+    #[derive(Debug, PartialEq)]
+    struct Player { name: String, nickname: Nickname, scores: Vec<Score> }
+}
+
+/// Whatever the field can be converted from, alone, in lists, and where it may be missing.
+#[test]
+fn a_struct_of_one_field_is_converted_as_that_field() {
+    let server = Server::start();
+    let lua = lua(&server);
+    lua.is("'ab'", vec![Byte(b'a'), Byte(b'b')]);
+    for client in clients(&server) {
+        client.command(("ZADD", "scores", 1, "a", 2.5, "b")).unwrap();
+        let scores: Vec<Score> =
+            client.command(("ZRANGE", "scores", 0, -1, "WITHSCORES")).unwrap().to().unwrap();
+        assert_eq!(scores, [Score(("a".into(), 1.0)), Score(("b".into(), 2.5))]);
+    }
+    let player =
+        Player { name: "Ada".into(), nickname: Nickname(None), scores: vec![Score(("a".into(), 1.0))] };
+    lua.is("{'name', 'Ada', 'scores', {'a', 1}}", player);
+    lua.is_no::<Vec<Score>>(
+        "{'a', 1, 'b'}",
+        "expected an array of arrays of 2, or of these one behind the other, got an array of 3",
+    );
+}
+
 #[test]
 fn a_conversion_error_has_a_source_and_no_value() {
     let server = Server::start();

@@ -3,9 +3,10 @@
 
 use crate::support;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use rs_script::{Client, Error, Kind, Options, Pipeline, Reply, Script, Status};
+use rs_script::{Args, Client, Error, Kind, Once, Options, Pipeline, Reply, Script, Status, ToArgs};
 use support::fake::Fake;
 use support::proxy::{Proxy, Way};
 use support::raw::{Raw, calls_of};
@@ -861,4 +862,46 @@ fn a_load_refused_for_lack_of_memory_is_tried_again_next_time() {
     let other = Script::new("return 2");
     pipeline.script(&other, &NONE, &NONE).unwrap();
     assert_eq!(shown(&pipeline.exec().unwrap()), r#"Array[String("by name")]"#);
+}
+
+/// Half of it would have the server take the next item for the rest, and end the connection that all share.
+#[test]
+fn an_argument_that_panics_is_in_no_pipeline() {
+    struct Panicking;
+    impl ToArgs for Panicking {
+        fn write_args(&self, args: &mut Args<'_>) {
+            args.push("first");
+            panic!("a panic that a test wants: it is shown, and ends nothing");
+        }
+
+        fn count_args(&self) -> usize {
+            2
+        }
+    }
+    let server = Server::start();
+    let client = client(&server.url());
+    let count = Script::new(COUNT);
+    let once = count.once(&Once::default()).unwrap();
+    let mut expected = 0;
+    for mut pipeline in [client.pipeline(), client.transaction()] {
+        let panics = |append: &mut dyn FnMut()| assert!(catch_unwind(AssertUnwindSafe(append)).is_err());
+        for round in 0..2 {
+            panics(&mut || drop(pipeline.command(("SET", "k", Panicking)).map(drop)));
+            for script in [&count, &once] {
+                panics(&mut || drop(pipeline.script(script, "n", Panicking).map(drop)));
+                panics(&mut || drop(pipeline.script(script, Panicking, ()).map(drop)));
+                panics(&mut || drop(pipeline.script(script, (), Panicking).map(drop)));
+            }
+            assert_eq!(pipeline.len(), 2 * round);
+            pipeline.script(&count, "n", ()).unwrap().script(&once, "n", ()).unwrap();
+        }
+        panics(&mut || drop(pipeline.script(&once, "n", Panicking).map(drop)));
+        let counts: [i64; 4] = pipeline.exec().unwrap().to().unwrap();
+        assert_eq!(counts, [1, 2, 3, 4].map(|number| expected + number));
+        expected += 4;
+    }
+    // A call that is not made, likewise.
+    assert!(catch_unwind(AssertUnwindSafe(|| client.call(&count, "n", Panicking))).is_err());
+    assert_eq!(client.call(&count, "n", ()).unwrap().as_i64(), Some(expected + 1));
+    assert_eq!(client.stats().reconnects, 0);
 }

@@ -11,7 +11,7 @@ use rs_script::{CallFuture, Client, Error, Kind, Options, Reason, Reply, Result,
 use support::calls::{COUNT, LONG, MULTIPLY, client, cluster_client, options, shown};
 use support::cluster::Cluster;
 use support::executor::{Counting, Executor, block_on, poll_once};
-use support::raw::{Raw, calls_of};
+use support::raw::{Raw, Value, calls_of};
 use support::server::Server;
 use support::{SLACK, wait_until};
 
@@ -252,6 +252,22 @@ fn calls_are_counted_where_there_is_a_limit() {
     block_on(client.command_async("PING")).unwrap();
     drop(waiting);
     client.command("PING").unwrap();
+}
+
+/// Were it refused, nobody could stop what all others wait for.
+#[test]
+fn administration_is_not_counted_where_there_is_a_limit() {
+    let server = Server::builder().arg("lua-time-limit", "50").start();
+    let mut raw = Raw::connect(&server);
+    let mut options = options(LONG);
+    options.max_in_flight(1);
+    let client = Client::open(&server.url(), &options).unwrap();
+    let mut stuck = Script::new("while true do end").call_async::<()>(&client);
+    assert!(poll_once(&mut stuck, &Arc::default()).is_pending());
+    assert_eq!(block_on(client.command_async("PING")).unwrap_err().status(), Status::QueueFull);
+    wait_until("it runs", || matches!(raw.cmd(&["PING"]), Value::Error(text) if text.starts_with("BUSY")));
+    block_on(client.script_kill_async()).unwrap();
+    assert_eq!(block_on(stuck).unwrap_err().status(), Status::Server);
 }
 
 #[test]

@@ -20,7 +20,7 @@ use support::calls::{COUNT, LONG, client, cluster_client, options};
 use support::cluster::Cluster;
 use support::executor::{Counting, block_on, poll_once, waker};
 use support::proxy::{Proxy, Way};
-use support::raw::Raw;
+use support::raw::{Raw, blocked_clients};
 use support::server::Server;
 use support::{SLACK, wait_until};
 
@@ -420,6 +420,102 @@ fn a_waker_may_make_calls_and_drop_futures() {
         left.load(Ordering::SeqCst) == 0
     });
     assert_eq!(client.command(("GET", "blocking")).unwrap().to::<u64>(), Ok(200));
+}
+
+/// Whichever thread wakes a task that makes a call: one that reads for others at that moment is no exception.
+#[test]
+fn a_waker_may_make_calls_on_a_thread_that_reads_for_others() {
+    let server = Server::start();
+    let script = Script::new("return 1");
+    type Within = fn(&Client, &Script) -> rs_script::Result<()>;
+    let ways: [Within; 2] = [
+        |client, _| client.command(("GET", "k")).map(drop),
+        // One that goes through the engine.
+        |client, script| client.script_exists(&[script.sha_hex()]).map(drop),
+    ];
+    for way in ways {
+        let client = client(&server);
+        block_on(client.command_async("PING")).unwrap();
+        let mut was_here = false;
+        for _ in 0..100 {
+            // A write waits at the server, and what was read before it is answered.
+            let mut raw = Raw::connect(&server);
+            raw.ok(&["CLIENT", "PAUSE", "600000", "WRITE"]);
+            server.pause();
+            let mut first = client.command_async(("GET", "k"));
+            let woken = Arc::new(Mutex::new(None));
+            let waking = {
+                let (client, script, woken) = (client.clone(), script.clone(), Arc::clone(&woken));
+                waker(move || {
+                    *woken.lock() = Some((thread::current().id(), None));
+                    let result = way(&client, &script);
+                    *woken.lock() = Some((thread::current().id(), Some(result)));
+                })
+            };
+            assert!(Pin::new(&mut first).poll(&mut Context::from_waker(&waking)).is_pending());
+            let caller = {
+                let client = client.clone();
+                thread::spawn(move || client.command(("INCR", "n")))
+            };
+            wait_until("both are sent", || client.stats().in_flight == 2);
+            server.resume();
+            wait_until("the task is woken", || woken.lock().is_some());
+            raw.ok(&["CLIENT", "UNPAUSE"]);
+            let me = caller.thread().id();
+            caller.join().expect("no panic").expect("a reply");
+            wait_until("the call from within has ended", || {
+                woken.lock().as_ref().is_some_and(|(_, result)| result.is_some())
+            });
+            let (thread, result) = woken.lock().take().expect("seen");
+            assert_eq!(result, Some(Ok(())));
+            block_on(first).unwrap();
+            was_here = thread == me;
+            if was_here {
+                break;
+            }
+        }
+        assert!(was_here, "no caller has ever read for the future");
+    }
+}
+
+/// A task's code may run when its waker is dropped.
+#[test]
+fn a_waker_that_panics_when_it_is_dropped_keeps_no_call_alive() {
+    struct Panicking;
+    impl std::task::Wake for Panicking {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Panicking {
+        fn drop(&mut self) {
+            panic!("a panic that a test wants: it is shown, and ends nothing");
+        }
+    }
+    let server = Server::start();
+    let client = client(&server);
+    let mut waiting = client.command_async(("BLPOP", "list", 0));
+    // The future's copy is the last.
+    let waker = Waker::from(Arc::new(Panicking));
+    assert!(Pin::new(&mut waiting).poll(&mut Context::from_waker(&waker)).is_pending());
+    drop(waker);
+    wait_until("it waits there", || blocked_clients(&server) == 1);
+    drop(waiting);
+    wait_until("it is given up there", || blocked_clients(&server) == 0);
+}
+
+/// The call was executed: who is told otherwise makes it again.
+#[test]
+fn polled_again_a_future_does_not_say_that_nothing_was_executed() {
+    let server = Server::start();
+    let client = client(&server);
+    let mut call = client.command_async(("INCR", "n"));
+    block_on(&mut call).unwrap();
+    let error = block_on(&mut call).unwrap_err();
+    assert_eq!(error.status(), Status::InvalidArgument);
+    assert!(!error.is_not_executed() && error.is_indeterminate(), "{error}");
+    let url = server.url();
+    let mut opening = Client::open_async(&url, &options(LONG));
+    block_on(&mut opening).unwrap();
+    assert_eq!(block_on(&mut opening).unwrap_err().status(), Status::InvalidArgument);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::resp::ReplyRef;
 /// field of type `Option` may be missing or nil; any other that is missing is an error. A struct with a lifetime
 /// borrows from the reply.
 ///
-/// A struct of one field without a name is converted as that field.
+/// A struct of one field without a name is converted as that field, in lists and as a field of another struct too.
 ///
 /// ```
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/doctest.rs"));
@@ -108,14 +108,29 @@ macro_rules! from_reply {
         $(#[$meta])*
         $vis struct $name $(<$life>)? ($(#[$field_meta])* $field_vis $type);
 
-        $crate::from_reply! { @impl [$($life)?] $name $(<$life>)?, reply => {
-            <$type as $crate::FromReply<'_>>::from_reply(reply).map($name)
-        }}
+        $crate::from_reply! { @newtype [$($life)?] $name $(<$life>)?, $name, $type }
     };
-    (@impl [] $name:ty, $reply:ident => $body:block) => {
-        impl<'reply> $crate::FromReply<'reply> for $name {
-            fn from_reply($reply: $crate::ReplyRef<'reply>) -> $crate::Result<Self> $body
+    (@newtype [] $($rest:tt)*) => {
+        $crate::from_reply! { @newtype ['reply] $($rest)* }
+    };
+    (@newtype [$life:lifetime] $name:ty, $new:ident, $type:ty) => {
+        impl<$life> $crate::FromReply<$life> for $name {
+            fn from_reply(reply: $crate::ReplyRef<$life>) -> $crate::Result<Self> {
+                <$type as $crate::FromReply<$life>>::from_reply(reply).map($new)
+            }
+
+            fn list_from_reply(reply: $crate::ReplyRef<$life>) -> $crate::Result<::std::vec::Vec<Self>> {
+                let list = <$type as $crate::FromReply<$life>>::list_from_reply(reply);
+                list.map(|list| list.into_iter().map($new).collect())
+            }
+
+            fn missing() -> ::core::option::Option<Self> {
+                <$type as $crate::FromReply<$life>>::missing().map($new)
+            }
         }
+    };
+    (@impl [] $($rest:tt)*) => {
+        $crate::from_reply! { @impl ['reply] $($rest)* }
     };
     (@impl [$life:lifetime] $name:ty, $reply:ident => $body:block) => {
         impl<$life> $crate::FromReply<$life> for $name {

@@ -115,8 +115,8 @@ impl Options {
 
     /// How many blocking calls and futures may be in flight at a time, of all threads together; 0: any number. One
     /// more ends at once with [`Status::QueueFull`](crate::Status::QueueFull), and nothing of it is sent: so a server
-    /// that is slow does not collect every thread of a program. Submitted calls are bounded by their queues. Default:
-    /// 0.
+    /// that is slow does not collect every thread of a program. Submitted calls are bounded by their queues.
+    /// Administration of scripts and libraries is not counted, nor is what stops a script. Default: 0.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();

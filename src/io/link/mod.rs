@@ -15,6 +15,7 @@ use rustls::ClientConnection;
 use slab::Slab;
 
 use crate::base::index::Index;
+use crate::base::threads::{self, ThreadId};
 use crate::config::Config;
 use crate::core::{AttemptId, ConnId, Ended};
 use crate::error::{Error, Reason, Status};
@@ -114,6 +115,8 @@ struct Shared {
     tls: Option<Tls>,
     /// A thread reads.
     reading: bool,
+    /// The thread that reads, while it tells the engine of ends: wakers that come of that may make calls.
+    telling: Option<ThreadId>,
     /// The reader sleeps until the socket has something for it.
     parked: bool,
     /// A thread writes.
@@ -178,6 +181,7 @@ impl Link {
                 conditions: Vec::new(),
                 tls: tls.map(Tls::new),
                 reading: false,
+                telling: None,
                 parked: false,
                 writing: false,
                 ungathered: 0,
@@ -248,6 +252,9 @@ impl Link {
     pub(crate) fn call(&self, request: Box<Request>, now: Instant, deadline: Instant) -> End {
         let _defect = CloseOnPanic::new(self);
         let mut shared = self.shared.lock();
+        if shared.reading {
+            shared.stop_reading_within();
+        }
         match self.begin(&mut shared, request, now) {
             Ok(started) => self.end(&mut shared, started, (now, deadline)),
             Err(unsent) => {
@@ -382,8 +389,8 @@ impl Link {
         let mut in_time = true;
         while in_time && shared.places[me].finished.is_none() {
             // Before the write: others may submit meanwhile, and leave the sending to the reader.
-            if shared.has_news(self.is_usable()) {
-                self.hand_out(shared);
+            if shared.has_news(self.is_usable()) && !self.hand_out_and_read_on(shared) {
+                return true;
             }
             if !shared.writing && !shared.blocked {
                 self.flush(shared);
@@ -495,6 +502,28 @@ impl Link {
         }
     }
 
+    /// The same as the reader; `false`: it is another thread by now. For a call from within this one has stopped, lest
+    /// that wait for a reader which waits for it.
+    fn hand_out_and_read_on(&self, shared: &mut MutexGuard<'_, Shared>) -> bool {
+        let me = threads::this();
+        shared.telling = Some(me);
+        self.hand_out(shared);
+        if shared.telling == Some(me) {
+            shared.telling = None;
+            return true;
+        }
+        !std::mem::replace(&mut shared.reading, true)
+    }
+
+    /// Before a call from within that will wait elsewhere: another is to read here, if this thread does.
+    pub(crate) fn stop_reading_within(&self) {
+        let _defect = CloseOnPanic::new(self);
+        let mut shared = self.shared.lock();
+        if shared.stop_reading_within() {
+            self.pass_on(&mut shared);
+        }
+    }
+
     /// Puts down what the engine is to be told.
     fn tell<N: From<News>>(&self, shared: &mut Shared, news: &mut Vec<N>) {
         news.extend(shared.completed.drain(..).map(N::from));
@@ -538,6 +567,16 @@ impl Shared {
     #[inline]
     fn has_news(&self, usable: bool) -> bool {
         !self.completed.is_empty() || !(usable || self.told_lost && self.told_gone)
+    }
+
+    /// Whether this thread was the reader, and in a waker; it is the reader no more.
+    #[cold]
+    fn stop_reading_within(&mut self) -> bool {
+        let is_here = self.telling.is_some_and(|thread| thread == threads::this());
+        if is_here {
+            (self.telling, self.reading) = (None, false);
+        }
+        is_here
     }
 
     /// Whether nobody needs the connection any more.
