@@ -1,6 +1,6 @@
 //! Models of what threads share, for `scripts/memory models`: the real lock, connection, queue, and role of who turns
-//! a client's sockets. Their threads shuttle runs one at a time, in another order each time. What the system does is modelled: futexes here, and sleep at
-//! a socket.
+//! a client's sockets. Their threads shuttle runs one at a time, in another order each time. What the system does is
+//! modelled: futexes here, and sleep at a socket.
 //!
 //! A wait of an hour or more ends only when somebody wakes it: one that is missed is a deadlock, which shuttle finds. A
 //! shorter one may end at any time. A failing order is printed, and `shuttle::replay` repeats it.
