@@ -2,8 +2,8 @@
 """Mutants of the core that nobody has chosen: so many of those that cargo-mutants knows, picked by a seed.
 
 Run by `scripts/mutants --random COUNT [SEED]`, in the copy of the repository that it has made. Each mutant is built
-and given to the library's own tests, the simulators in a short form; what they miss, to files of tests that are
-quick. Each processor has a copy of the repository and works on a mutant of its own. What is known of a mutant is
+and given to the library's own tests, the simulators in a short form; what they miss, to the simulators in a longer
+one, and to files of tests that are quick. Each processor has a copy of the repository and works on a mutant of its own. What is known of a mutant is
 written down at once: a run that was ended goes on where it was.
 """
 
@@ -114,9 +114,10 @@ class Copy:
         [program] = programs.values()
         return program, hashlib.sha256(pathlib.Path(program).read_bytes()).hexdigest()
 
-    def caught_by(self, program, arguments=()):
+    def caught_by(self, program, arguments=(), schedules="1000"):
         """The test that fails, or how else the program ends; None if it ends well."""
-        with subprocess.Popen([program, *arguments], cwd=self.tree, env=self.environment, stdout=subprocess.PIPE,
+        environment = self.environment | {"RS_SCRIPT_SCHEDULES": schedules}
+        with subprocess.Popen([program, *arguments], cwd=self.tree, env=environment, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, errors="replace",
                               start_new_session=True) as running:
             try:
@@ -145,12 +146,16 @@ class Copy:
         return "missed", ""
 
     def judge_again(self):
-        """The same by tests with servers."""
+        """The same by as many schedules as a chosen mutant gets, and by tests with servers."""
+        program, _ = self.library()
+        by = self.caught_by(program, ["simulation"], "20000")
+        if by:
+            return "caught", f"20,000 schedules: {by}"
         programs = {}
         for file in QUICK:
             name, module = file.split("/")
             if name not in programs:
-                programs |= self.build(["--test", name]) or sys.exit(f"{name} does not compile")
+                programs |= self.build(["--test", name])
             by = self.caught_by(programs[name], [f"{module}::"])
             if by:
                 return "caught", f"tests/{file}.rs: {by}"
@@ -197,7 +202,6 @@ def main():
         text = (tree / mutant["file"]).read_text() + mutant["diff"]
         mutant["key"] = hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    os.environ["RS_SCRIPT_SCHEDULES"] = os.environ.get("RS_SCRIPT_SCHEDULES", "1000")
     idle = queue.Queue()
     for copy in copies(tree):
         idle.put(copy)

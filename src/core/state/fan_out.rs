@@ -607,7 +607,8 @@ mod tests {
     use crate::request::script::Script;
     use crate::request::{Flags, Routing};
 
-    /// Other calls of the client wait meanwhile. One look at each item for each other one would take longer than a run of the tests may.
+    /// Other calls of the client wait meanwhile. One look at each item for each other one would take longer than a run
+    /// of the tests may.
     #[test]
     fn what_goes_on_of_a_long_pipeline_is_found_at_once() {
         const ITEMS: usize = 300_000;
