@@ -30,7 +30,6 @@ static void in_a_child(void (*test)(void)) {
     const pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        alarm(CHILD_S);
         test();
         _exit(0);
     }
@@ -116,7 +115,8 @@ static rs_client *client_with_threads(void) {
     rs_client *made = NULL;
     char url[64];
     snprintf(url, sizeof url, "redis://localhost:%d", server_port(redis));
-    CHECK_OK(rs_options_set_call_timeout_ms(options, 60000, &err));
+    CHECK_OK(rs_options_set_connect_timeout_ms(options, 600000, &err));
+    CHECK_OK(rs_options_set_call_timeout_ms(options, 600000, &err));
     CHECK_OK(rs_options_set_credentials(options, give, NULL, NULL, &err));
     CHECK_OK(rs_client_open(url, options, &made, &err));
     rs_options_free(options);
@@ -178,6 +178,7 @@ static rs_client *client_with_a_call(rs_queue **queue) {
     const char *wait[] = {"BLPOP", "nobody's", "0"};
     rs_options *options = rs_options_new();
     rs_client *made = NULL;
+    CHECK_OK(rs_options_set_connect_timeout_ms(options, 600000, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(options, 600000, &err));
     CHECK_OK(rs_options_set_client_name(options, "a-prefork-server", &err));
     CHECK_OK(rs_client_open(server_url(redis), options, &made, &err));
