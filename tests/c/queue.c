@@ -598,6 +598,7 @@ static void a_deep_reply_on_a_small_stack(void) {
     snprintf(lua, sizeof lua, "local t = {} for i = 2, %d do t = {t} end return t", DEPTH);
     const char *eval[] = {"EVAL", lua, "0"};
     CHECK_OK(rs_options_set_max_reply_depth(options, 1024, &err));
+    CHECK_OK(rs_options_set_connect_timeout_ms(options, 60000, &err));
     CHECK_OK(rs_options_set_call_timeout_ms(options, 60000, &err));
     CHECK_OK(rs_client_open(server_url(redis), options, &own, &err));
     CHECK_INT(submit_words(own, deep, 1, 3, eval), RS_OK);
