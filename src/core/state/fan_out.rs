@@ -624,6 +624,6 @@ mod tests {
         fan_out.round.next = (0..ITEMS).collect();
         fan_out.keep_order();
         assert_eq!(fan_out.round.next.len(), ITEMS);
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(25), "{:?}", start.elapsed());
     }
 }
