@@ -35,8 +35,8 @@ QUICK = [
     "calls/replies", "calls/from_reply", "calls/call_options", "once/repeats", "outcomes/refusals",
     "connections/limits", "cluster/pipeline", "logins/rights",
 ]
-# A file takes some seconds on an idle machine.
-HANGS_AFTER = 240
+# A file takes some seconds, and 20,000 schedules half a minute, on an idle machine.
+HANGS_AFTER = 600
 # A copy, and what is built of it, takes 2 GB on the disk.
 MOST_COPIES = 4
 # How cargo ends where something does not compile; ended otherwise, it says nothing about a mutant.
@@ -145,12 +145,16 @@ class Copy:
             return "caught", by
         return "missed", ""
 
-    def judge_again(self):
-        """The same by as many schedules as a chosen mutant gets, and by tests with servers."""
+    def judge_longer(self):
+        """The same by as many schedules as a mutant gets that somebody has chosen."""
         program, _ = self.library()
         by = self.caught_by(program, ["simulation"], "20000")
         if by:
             return "caught", f"20,000 schedules: {by}"
+        return "missed", "by 20,000 schedules"
+
+    def judge_with_servers(self):
+        """The same by tests with servers."""
         programs = {}
         for file in QUICK:
             name, module = file.split("/")
@@ -159,7 +163,7 @@ class Copy:
             by = self.caught_by(programs[name], [f"{module}::"])
             if by:
                 return "caught", f"tests/{file}.rs: {by}"
-        return "missed", "by these too"
+        return "missed", "by servers too"
 
 
 def make_same(source, copy):
@@ -233,10 +237,13 @@ def main():
         finally:
             workers.shutdown(cancel_futures=True)
 
+    def missed(so_far):
+        return [mutant for mutant in mutants
+                if (known[mutant["key"]]["outcome"], known[mutant["key"]]["by"]) == ("missed", so_far)]
+
     find_out_all([mutant for mutant in mutants if mutant["key"] not in known], Copy.judge)
-    find_out_all([mutant for mutant in mutants
-                  if (known[mutant["key"]]["outcome"], known[mutant["key"]]["by"]) == ("missed", "")],
-                 Copy.judge_again)
+    find_out_all(missed(""), Copy.judge_longer)
+    find_out_all(missed("by 20,000 schedules"), Copy.judge_with_servers)
 
     ends = [known[mutant["key"]] for mutant in mutants]
     counts = {outcome: sum(entry["outcome"] == outcome for entry in ends)
