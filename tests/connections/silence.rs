@@ -461,7 +461,10 @@ fn a_flood_at_idle_does_not_keep_those_who_submit() {
     under_a_flood(|client| {
         let queue = Queue::new(1).unwrap();
         client.with_timeout(DEADLINE).submit_command(&queue, 1, &["PING"]).unwrap();
-        assert_indeterminate(&take(&queue, 1).remove(0).result.unwrap_err());
+        let error = take(&queue, 1).remove(0).result.unwrap_err();
+        // A machine that is busy reads for longer than the deadline before it comes to send.
+        let is_unsent = error.status() == Status::Timeout && error.is_not_executed();
+        assert!(is_unsent || error.is_indeterminate(), "{error}");
     });
 }
 
