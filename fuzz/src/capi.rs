@@ -443,7 +443,10 @@ unsafe fn step(h: &mut Handles, source: &mut Source<'_>, url: &CStr) {
             }
             18 => {
                 let mut reply = null_mut();
-                check(rs_pipeline_exec(pipeline, call, &mut reply, &mut err), err, reply);
+                let status = rs_pipeline_exec(pipeline, call, &mut reply, &mut err);
+                // A pipeline that is broken gives what has come.
+                let is_broken = status == RS_ERR_INDETERMINATE || status == RS_ERR_REPLY_LIMIT;
+                check(status, err, if is_broken { null_mut() } else { reply });
                 look_at(reply, 0);
                 rs_reply_free(reply);
                 rs_pipeline_len(pipeline);

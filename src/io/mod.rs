@@ -520,6 +520,6 @@ impl Core {
 }
 
 /// A time that never comes.
-fn never() -> Instant {
+pub(crate) fn never() -> Instant {
     Instant::now() + LONGEST_WAIT
 }

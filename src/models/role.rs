@@ -2,22 +2,21 @@
 
 use std::sync::Arc;
 
-use shuttle::sync::Mutex;
+use shuttle::sync::{Mutex, mpsc};
 use shuttle::thread;
 
 use super::check;
 use crate::error::Error;
-use crate::io::{Owner, Role, Waiter};
+use crate::io::{Owner, Role, Waiter, never};
 
-/// Calls whose ends are found by whoever turns.
-type Calls = Arc<Mutex<Vec<Owner>>>;
+/// The calls of those who wait; absent once somebody ends them.
+type Calls = Arc<Mutex<Vec<Option<Owner>>>>;
 
-/// Ends the call that comes `place`th, if there is one.
-fn end(calls: &Calls, place: usize) {
-    let mut calls = calls.lock().expect("no panic while locked");
-    let ended = (place < calls.len()).then(|| calls.remove(place));
-    drop(calls);
-    if let Some(Owner::Waiting(waiting)) = ended {
+const WAITERS: usize = 3;
+
+fn end(calls: &Calls, whose: usize) {
+    let owner = calls.lock().expect("no panic while locked")[whose].take();
+    if let Some(Owner::Waiting(waiting)) = owner {
         waiting.end((Err(Error::closed()), None));
     }
 }
@@ -28,24 +27,31 @@ fn end(calls: &Calls, place: usize) {
 fn somebody_turns_as_long_as_anybody_waits() {
     check(|| {
         let role = Arc::new(Role::default());
-        let waiters: Vec<_> = (0..3).map(|_| Waiter::new()).collect();
-        let calls: Calls = Arc::new(Mutex::new(waiters.iter().map(Waiter::owner).collect()));
+        let waiters: Vec<_> = (0..WAITERS).map(|_| Waiter::new()).collect();
+        let owners = waiters.iter().map(|waiter| Some(Waiter::owner(waiter)));
+        let calls: Calls = Arc::new(Mutex::new(owners.collect()));
+        let (told, has_turned) = mpsc::channel();
         let threads: Vec<_> = waiters
             .into_iter()
-            .map(|waiter| {
-                let (role, calls) = (Arc::clone(&role), Arc::clone(&calls));
+            .enumerate()
+            .map(|(me, waiter)| {
+                let (role, calls, told) = (Arc::clone(&role), Arc::clone(&calls), told.clone());
                 thread::spawn(move || {
                     role.wait(&waiter, false, || {
+                        end(&calls, me);
+                        let _ = told.send(me);
+                        // Somebody else may be about to end it.
                         while !waiter.is_over() {
-                            end(&calls, 0);
-                            thread::yield_now();
+                            waiter.sleep(never());
                         }
                         true
                     });
                 })
             })
             .collect();
-        end(&calls, 1);
+        // The first one has turned, and another has been or will be chosen: its call may be this one.
+        let first = has_turned.recv().expect("one at least turns");
+        end(&calls, (first + 1) % WAITERS);
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
         assert!(role.try_take(), "who leaves gives it back");
     });

@@ -436,6 +436,18 @@ mod tests {
     }
 
     #[test]
+    fn the_first_argument_is_found_whatever_its_length() {
+        for length in (0..120).chain([999, 1000, 100_000]) {
+            let key = vec![b'k'; length];
+            let mut wire = format!("${length}\r\n").into_bytes();
+            wire.extend_from_slice(&key);
+            wire.extend_from_slice(b"\r\n$1\r\nx\r\n");
+            assert_eq!(first_argument(&wire), Some(&key[..]), "{length}");
+            assert_eq!(first_argument(&wire[..3 + length.min(2)]), None, "{length}, cut");
+        }
+    }
+
+    #[test]
     fn letters_are_those_of_the_number() {
         for number in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, 0x9a0a_90f0_0f09_a99a] {
             let letter = |digit: char| b'@' + u8::try_from(digit.to_digit(16).unwrap()).unwrap();

@@ -174,6 +174,8 @@ fn what_is_no_reply_is_refused() {
         // Integers and big numbers have digits, and a sign at most.
         b":+\r\n",
         b":-\r\n",
+        b":\r",
+        b":-\r",
         b":+-1\r\n",
         b": 1\r\n",
         b":1 \r\n",

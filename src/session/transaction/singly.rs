@@ -81,3 +81,28 @@ fn places(items: &[Singly], outcome: Singly) -> String {
         (_, true) => format!("items {}, ... ({count} in all)", shown.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_told_in_ranges() {
+        let items = |letters: &str| -> Vec<Singly> {
+            let outcome = |letter| if letter == 'x' { Singly::Ran } else { Singly::Refused };
+            letters.chars().map(outcome).collect()
+        };
+        for (letters, told) in [
+            ("", ""),
+            ("---", ""),
+            ("-x-", "item 1"),
+            ("xxx----x", "items 0-2, 7"),
+            ("x-x", "items 0, 2"),
+            ("-xx", "items 1-2"),
+            ("x-x-x-x-x-x-x-x", "items 0, 2, 4, 6, 8, 10, 12, 14"),
+            ("x-x-x-x-x-x-x-x-xx", "items 0, 2, 4, 6, 8, 10, 12, 14, ... (10 in all)"),
+        ] {
+            assert_eq!(places(&items(letters), Singly::Ran), told, "{letters}");
+        }
+    }
+}

@@ -278,6 +278,28 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_unknown_command_is_named_whole_and_its_arguments_are_not() {
+        for (text, is_unknown) in [
+            (&b"ERR unknown command 'FCALL', with args beginning with: 's3cret' "[..], true),
+            (b"ERR unknown command `FCALL`, with args beginning with: `s3cret`, ", true),
+            (b"ERR unknown command 'FCALL'", true),
+            (b"ERR unknown command 'FCALL", false),
+            (b"ERR unknown command 'FCAL'", false),
+            (b"ERR unknown command '", false),
+            (b"ERR unknown command ", false),
+            (b"ERR unknown command FCALL", false),
+        ] {
+            assert_eq!(is_unknown_command(text, b"FCALL"), is_unknown, "{}", text.escape_ascii());
+            let shown = without_arguments(text);
+            assert!(
+                text.starts_with(shown) && (!is_unknown || shown.len() == 27),
+                "{}",
+                shown.escape_ascii()
+            );
+        }
+    }
+
+    #[test]
     fn only_the_whole_text_counts() {
         for (text, verdict) in [
             (&b"NOSCRIPT No matching script. Please use EVAL."[..], Verdict::NoScript),
