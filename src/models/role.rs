@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shuttle::rand::Rng;
 use shuttle::sync::{Mutex, mpsc};
 use shuttle::thread;
 
@@ -51,6 +52,8 @@ fn somebody_turns_as_long_as_anybody_waits() {
             .collect();
         // The first one has turned, and another has been or will be chosen: its call may be this one.
         let first = has_turned.recv().expect("one at least turns");
+        // It may be now that this one is told so, or that it wakes up.
+        (0..shuttle::rand::thread_rng().gen_range(0..40)).for_each(|_| thread::yield_now());
         end(&calls, (first + 1) % WAITERS);
         threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
         assert!(role.try_take(), "who leaves gives it back");
