@@ -1484,9 +1484,9 @@ rs_status rs_options_set_call_timeout_ms(rs_options *options,
 
 // When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and calls
 // were waiting on it for so long without a single byte coming. New calls take a new connection from then on; those
-// that wait on the old one go on waiting until their own deadlines. Calls that were lost on it, are not answered, and
-// hold more than 16 MiB together have the same effect at once, also where others are answered. Wins over the URL's
-// silence_timeout_ms. Milliseconds above 0; default 500.
+// that wait on the old one go on waiting until their own deadlines. Several calls that were lost on it, are not
+// answered, and hold more than 16 MiB together have the same effect at once, also where others are answered. Wins over
+// the URL's silence_timeout_ms. Milliseconds above 0; default 500.
 rs_status rs_options_set_silence_timeout_ms(rs_options *options,
                                             uint64_t timeout_ms,
                                             rs_error **err)

@@ -1,7 +1,7 @@
 //! How a call ends: with its reply, with an error of its own, or with its connection.
 
-use super::Session;
 use super::call::{Call, drop_rare};
+use super::{Dead, Session};
 use crate::error::{Error, Result, Status};
 use crate::request::{Request, Shape};
 use crate::resp::Payload;
@@ -58,7 +58,7 @@ impl<T> Session<T> {
             };
             self.finished.push_back(Finished { tag, request, result: Err(error), arrived });
         }
-        self.dead = 0;
+        self.dead = Dead::default();
         self.forget_questions();
         self.expected.clear();
         self.probes.clear();
@@ -106,7 +106,7 @@ impl<T> Session<T> {
             Some(tag) => {
                 self.finished.push_back(Finished { tag, request, result: Ok(payload), arrived: None });
             }
-            None => self.dead -= Self::weight(&request),
+            None => self.forget_dead(&request),
         }
     }
 
@@ -119,7 +119,7 @@ impl<T> Session<T> {
         let Call { tag, request, .. } = self.calls.remove(key);
         match tag {
             Some(tag) => self.finished.push_back(Finished { tag, request, result: Err(error), arrived }),
-            None => self.dead -= Self::weight(&request),
+            None => self.forget_dead(&request),
         }
     }
 }

@@ -78,12 +78,19 @@ impl Readiness {
     }
 }
 
+/// Calls that were left alone and are not answered.
+#[derive(Debug, Default)]
+struct Dead {
+    count: usize,
+    bytes: usize,
+}
+
 /// The state machine of one connection. `T` tells the owner whose call has finished.
 #[derive(Debug)]
 pub(crate) struct Session<T> {
     calls: Slab<Call<T>>,
-    /// What those of them hold that were left alone.
-    dead: usize,
+    /// How many of them were left alone, and what these hold.
+    dead: Dead,
     expected: VecDeque<Expected>,
     /// The empty transactions under way.
     probes: VecDeque<Probe>,
@@ -122,7 +129,7 @@ impl<T> Session<T> {
     pub(crate) fn new(limits: Limits, facts: Arc<Facts>, pool: Arc<Pool>) -> Self {
         Session {
             calls: Slab::new(),
-            dead: 0,
+            dead: Dead::default(),
             expected: VecDeque::new(),
             probes: VecDeque::new(),
             outbox: Outbox::default(),
@@ -181,7 +188,8 @@ impl<T> Session<T> {
         let arrived = self.arrived(key);
         let call = &mut self.calls[key];
         if call.tag.is_some() {
-            self.dead += Self::weight(&call.request);
+            self.dead.count += 1;
+            self.dead.bytes += Self::weight(&call.request);
         }
         call.tag = None;
         if call.request.shape == Shape::Single {
@@ -207,10 +215,17 @@ impl<T> Session<T> {
         self.outbox.position()
     }
 
-    /// What calls hold that were left alone and are not answered, in bytes.
+    /// What calls hold that were left alone and are not answered, in bytes; nothing where it is one alone, which may be
+    /// as large as its caller wills.
     #[inline]
     pub(crate) fn dead(&self) -> usize {
-        self.dead
+        if self.dead.count > 1 { self.dead.bytes } else { 0 }
+    }
+
+    /// One of them is over.
+    fn forget_dead(&mut self, request: &Request) {
+        self.dead.count -= 1;
+        self.dead.bytes -= Self::weight(request);
     }
 
     /// What a call holds until it is answered: itself, and what was to be sent of it, which may not have left yet.

@@ -30,8 +30,8 @@ impl Options {
     /// When a connection is taken for dead that nobody has ended: once a call has missed its deadline on it, and
     /// calls were waiting on it for so long without a single byte coming. New calls take a new connection from then
     /// on; those that wait on the old one go on waiting until their own deadlines, and get their replies if they come
-    /// after all. Calls that were lost on it, are not answered, and hold more than 16 MiB together have the same effect
-    /// at once, also where others are answered. Default: the URL's `silence_timeout_ms`, or else 500 milliseconds.
+    /// after all. Several calls that were lost on it, are not answered, and hold more than 16 MiB together have the same
+    /// effect at once, also where others are answered. Default: the URL's `silence_timeout_ms`, or else 500 milliseconds.
     ///
     /// ```
     /// # let mut options = rs_script::Options::default();
