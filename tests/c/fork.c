@@ -104,6 +104,9 @@ static void a_child_closes(void) {
 
 /* ---- Threads of the library's that are missing in the child ---- */
 
+/* Under a sanitizer a thread that is missing may have held the lock of its allocator: then the child stands still. */
+static bool may_miss_threads(void) { return often(SANITIZED ? 0 : 1, 0) > 0; }
+
 static void give(void *context, rs_credentials_request *request) {
     (void)context;
     rs_credentials_answer(request, NULL, "", 0, 900000, NULL);
@@ -170,6 +173,7 @@ static void in_a_child_without_threads(void (*test)(void)) {
 }
 
 static void a_child_frees_what_had_threads(void) {
+    if (!may_miss_threads()) return;
     with_threads = client_with_threads();
     in_a_child_without_threads(threads_of_the_childs_own);
     in_a_child_without_threads(a_new_client_in_place_of_the_parents);
@@ -238,6 +242,7 @@ static bool ends_with_the_server(void) {
 
 /* What the client's thread is at when the worker is forked stays as it is: mostly that is nothing. */
 static void a_child_that_has_freed_a_client_keeps_no_connection_open(void) {
+    if (!may_miss_threads()) return;
     int left = 20;
     while (!ends_with_the_server()) CHECK(left-- > 0);
 }
