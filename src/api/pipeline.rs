@@ -152,7 +152,9 @@ impl Pipeline {
     /// ```
     pub fn command(&mut self, arguments: impl ToArgs) -> Result<&mut Self> {
         let shape = self.shape;
-        self.request.command_given(&Given::new(arguments), Flags::NONE, |words| check(words, shape))?;
+        let given = Given::new(arguments);
+        self.request
+            .appending(|request| request.command_given(&given, Flags::NONE, |words| check(words, shape)))?;
         Ok(self)
     }
 
@@ -179,7 +181,7 @@ impl Pipeline {
     /// # }
     /// ```
     pub fn script(&mut self, script: &Script, keys: impl ToArgs, args: impl ToArgs) -> Result<&mut Self> {
-        self.script_of(script, &Given::new(keys), &Given::new(args), Flags::NONE)
+        self.script_given(script, keys, args, Flags::NONE)
     }
 
     /// Appends a read-only script call; see [`Client::call_read_only`].
@@ -204,7 +206,19 @@ impl Pipeline {
         keys: impl ToArgs,
         args: impl ToArgs,
     ) -> Result<&mut Self> {
-        self.script_of(script, &Given::new(keys), &Given::new(args), Flags::READ_ONLY)
+        self.script_given(script, keys, args, Flags::READ_ONLY)
+    }
+
+    fn script_given(
+        &mut self,
+        script: &Script,
+        keys: impl ToArgs,
+        args: impl ToArgs,
+        flags: Flags<'_>,
+    ) -> Result<&mut Self> {
+        let (keys, args) = (Given::new(keys), Given::new(args));
+        self.request.appending(|request| request.script_call(script, &keys, &args, flags))?;
+        Ok(self)
     }
 
     #[inline(always)]

@@ -39,18 +39,15 @@ impl Request {
         args: &(impl Arguments + ?Sized),
         flags: Flags<'_>,
     ) -> Result<()> {
-        self.appending(|request| {
-            if script.wrapped().is_some() || flags.token.is_some() {
-                return request.once_call(script, keys, args, flags);
-            }
-            request.plain_call(script, keys, args, flags)
-        })
+        if script.wrapped().is_some() || flags.token.is_some() {
+            return self.once_call(script, keys, args, flags);
+        }
+        self.plain_call(script, keys, args, flags)
     }
 
-    /// Appends an item whose keys and arguments write themselves. A panic of theirs takes back what there is of it by
-    /// then: the server would take the next item for the rest.
-    #[inline(always)]
-    fn appending<R>(&mut self, append: impl FnOnce(&mut Self) -> R) -> R {
+    /// Appends an item whose keys and arguments write themselves by the host's code, to a request that is kept. A panic
+    /// of theirs takes back what there is of it by then: the server would take the next item for the rest.
+    pub(crate) fn appending<R>(&mut self, append: impl FnOnce(&mut Self) -> R) -> R {
         let half = Half { routing: self.routing, request: self };
         let appended = append(half.request);
         std::mem::forget(half);
@@ -107,7 +104,7 @@ impl Request {
         check: impl FnOnce(&[&[u8]]) -> Result<R>,
     ) -> Result<R> {
         let start = self.wire.len();
-        let appended = self.appending(|request| request.append_given(given, flags, check));
+        let appended = self.append_given(given, flags, check);
         if appended.is_err() {
             self.wire.own().truncate(start);
         }
@@ -448,8 +445,9 @@ mod tests {
             let mut request = Request { routing: Routing::BySlot, ..Request::default() };
             request.shape = Shape::Transaction;
             let panics = |request: &mut Request, keys: &[&str]| {
-                let append = || request.script_call(script, keys, &Panicking, Flags::NONE);
-                assert!(contain(append).is_none());
+                let append =
+                    |request: &mut Request| request.script_call(script, keys, &Panicking, Flags::NONE);
+                assert!(contain(|| request.appending(append)).is_none());
             };
             panics(&mut request, &["a"]);
             panics(&mut request, &[]);
@@ -457,7 +455,8 @@ mod tests {
             request.script_call(script, &["b"][..], &NONE[..], Flags::NONE).unwrap();
             let len = request.wire.len();
             panics(&mut request, &["b"]);
-            assert!(contain(|| request.command_given(&Panicking, Flags::NONE, |_| Ok(()))).is_none());
+            let append = |request: &mut Request| request.command_given(&Panicking, Flags::NONE, |_| Ok(()));
+            assert!(contain(|| request.appending(append)).is_none());
             assert_eq!((request.wire.len(), request.items.len(), request.scripts.len()), (len, 1, 1));
             request.script_call(script, &["b"][..], &NONE[..], Flags::NONE).unwrap();
             assert_eq!((request.items.len(), request.slot), (2, slots::slot_of(b"b")));

@@ -3,7 +3,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define FUNCTIONS(F)                                                                                                   \
@@ -24,6 +23,7 @@
     F(rs_reply_free)                                                                                                   \
     F(rs_error_message)                                                                                                \
     F(rs_error_free)
+#include "support/child.h"
 #include "support/loaded.h"
 
 enum { CALLERS = 3, SUBMITTERS = 2, LONG_S = 60 };
@@ -126,17 +126,6 @@ static void be_a_child(void) {
     lib.rs_client_free(own);
     lib.rs_script_free(count);
     lib.rs_client_free(client);
-    raise(SIGKILL); /* no tool looks for what the missing threads have left */
-}
-
-static void fork_once(void) {
-    int status = 0;
-    const pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) be_a_child();
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFSIGNALED(status));
-    CHECK_INT(WTERMSIG(status), SIGKILL);
 }
 
 /* What the server has counted is what callers were told. */
@@ -158,7 +147,7 @@ static void do_everything_at_once(int forks) {
     for (int i = 0; i < CALLERS + SUBMITTERS; i++)
         CHECK(pthread_create(&threads[i], NULL, i < CALLERS ? call_on_and_on : submit_on_and_on, NULL) == 0);
     CHECK(pthread_create(&signaller, NULL, signal_on_and_on, threads) == 0);
-    for (int i = 0; i < forks; i++) fork_once();
+    for (int i = 0; i < forks; i++) in_a_lost_child(be_a_child);
     over = true;
     CHECK(pthread_join(signaller, NULL) == 0);
     for (int i = 0; i < CALLERS + SUBMITTERS; i++) CHECK(pthread_join(threads[i], NULL) == 0);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "support/check.h"
+#include "support/child.h"
 #include "support/everything.h"
 #include "support/server.h"
 
@@ -159,24 +160,11 @@ static void a_new_client_in_place_of_the_parents(void) {
     CHECK(lseek(STDERR_FILENO, 0, SEEK_CUR) == 0);
 }
 
-/* The same as in_a_child, ended by a signal: what threads have held that are missing is lost there, and no leak. */
-static void in_a_child_without_threads(void (*test)(void)) {
-    int status = 0;
-    const pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        test();
-        raise(SIGKILL);
-    }
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
 static void a_child_frees_what_had_threads(void) {
     if (!may_miss_threads()) return;
     with_threads = client_with_threads();
-    in_a_child_without_threads(threads_of_the_childs_own);
-    in_a_child_without_threads(a_new_client_in_place_of_the_parents);
+    in_a_lost_child(threads_of_the_childs_own);
+    in_a_lost_child(a_new_client_in_place_of_the_parents);
     do_command(with_threads, "PING", NULL);
     rs_client_free(with_threads);
 }

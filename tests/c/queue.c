@@ -2,13 +2,12 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/check.h"
+#include "support/child.h"
 #include "support/server.h"
 
 static server *redis;
@@ -799,24 +798,11 @@ static void leave_with_work_in_flight(void) {
     exit(0); /* with exit handlers, but nothing freed */
 }
 
-/* A child that does well kills itself: what its parent's threads hold is lost here, and no leak. */
-static void in_a_child(void (*test)(void)) {
-    int status = 0;
-    const pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        test();
-        raise(SIGKILL);
-    }
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-}
-
 static void a_child_of_fork(void) {
     shared = queue_of(4);
     submit_ping(client, shared, 1);
     WAIT_UNTIL(is_readable(shared) && stat_of(client, RS_STAT_IN_FLIGHT) == 0);
-    in_a_child(use_in_a_child);
+    in_a_lost_child(use_in_a_child);
     CHECK(is_readable(shared));
     take_ping(shared, 1);
     CHECK(!is_readable(shared));

@@ -2,12 +2,11 @@
    Nothing is printed. */
 #include <pthread.h>
 #include <semaphore.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/check.h"
+#include "support/child.h"
 #include "support/everything.h"
 #include "support/server.h"
 
@@ -257,26 +256,19 @@ static void a_destructor_may_call_everything(void) {
     CHECK(pthread_key_delete(key) == 0);
 }
 
-/* What a thread begins to have only now, nobody frees for it any more: a few hundred bytes. So it is done in a
-   process that ends by a signal, without being asked what it has lost. */
-static void a_destructor_may_be_the_first_to_call(void) {
-    int status = 0;
-    const pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        pthread_t thread;
-        everything *const e = malloc(sizeof *e);
-        CHECK(e != NULL);
-        *e = everything_of(url);
-        destroyed = 0;
-        CHECK(pthread_key_create(&key, call_everything_at_the_end) == 0);
-        CHECK(pthread_create(&thread, NULL, only_end, e) == 0 && pthread_join(thread, NULL) == 0);
-        CHECK_INT(destroyed, 1);
-        raise(SIGKILL);
-    }
-    CHECK(waitpid(child, &status, 0) == child);
-    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+/* What a thread begins to have only now, nobody frees for it any more: a few hundred bytes. */
+static void call_first_in_a_destructor(void) {
+    pthread_t thread;
+    everything *const e = malloc(sizeof *e);
+    CHECK(e != NULL);
+    *e = everything_of(url);
+    destroyed = 0;
+    CHECK(pthread_key_create(&key, call_everything_at_the_end) == 0);
+    CHECK(pthread_create(&thread, NULL, only_end, e) == 0 && pthread_join(thread, NULL) == 0);
+    CHECK_INT(destroyed, 1);
 }
+
+static void a_destructor_may_be_the_first_to_call(void) { in_a_lost_child(call_first_in_a_destructor); }
 
 /* Runs a test with the descriptor of stderr on a file, which stays empty. */
 static void in_silence(void (*test)(void)) {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Mutants of the core that nobody has chosen: so many of those that cargo-mutants knows, picked by a seed.
 
-Run by `scripts/mutants --random COUNT [SEED]`, in the copy of the repository that it has made. Each mutant is built
+Run by `scripts/mutants --random COUNT [SEED]`, with the copies of the repository that it has made. Each mutant is built
 and given to the library's own tests, the simulators in a short form; what they miss, to the simulators in a longer
-one, and to files of tests that are quick. Each processor has a copy of the repository and works on a mutant of its own. What is known of a mutant is
-written down at once: a run that was ended goes on where it was.
+one, and to files of tests that are quick. Each copy has a mutant of its own. What is known of a mutant is written down
+at once: a run that was ended goes on where it was.
 """
 
 import concurrent.futures
@@ -37,8 +37,6 @@ QUICK = [
 ]
 # A file takes some seconds, and 20,000 schedules half a minute, on an idle machine.
 HANGS_AFTER = 600
-# A copy, and what is built of it, takes 2 GB on the disk.
-MOST_COPIES = 4
 # How cargo ends where something does not compile; ended otherwise, it says nothing about a mutant.
 DOES_NOT_COMPILE = 101
 
@@ -73,15 +71,10 @@ def pick(program, tree, count, seed):
 class Copy:
     """A copy of the repository with what is built of it; one mutant at a time is in it."""
 
-    def __init__(self, tree, target, unchanged_tree, unchanged_target):
+    def __init__(self, tree, target):
         self.tree = tree
         self.environment = os.environ | {"CARGO_TARGET_DIR": str(target), "CARGO_MANIFEST_DIR": str(tree)}
-        if tree != unchanged_tree:
-            make_same(unchanged_tree, tree)
-            if not target.exists():
-                # The crates that it depends on need not be built again.
-                shutil.copytree(unchanged_target, target, symlinks=True)
-        self.unchanged = None
+        _, self.unchanged = self.library()
 
     def change(self, mutant, backwards=False):
         options = ["--quiet", "--no-backup-if-mismatch", "--fuzz=0", "--reject-file=-"]
@@ -166,35 +159,23 @@ class Copy:
         return "missed", "by servers too"
 
 
-def make_same(source, copy):
-    """Files that are alike are not touched: what is built of them need not be built again."""
-    wanted = {file.relative_to(source) for file in source.rglob("*") if file.is_file()}
-    for file in [file for file in copy.rglob("*") if file.is_file()]:
-        if file.relative_to(copy) not in wanted:
-            file.unlink()
-    for name in wanted:
-        target = copy / name
-        if not target.exists() or target.read_bytes() != (source / name).read_bytes():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source / name, target)
-
-
-def copies(tree):
-    """One for each processor, ready for its first mutant."""
-    target = pathlib.Path(os.environ["CARGO_TARGET_DIR"])
-    first = Copy(tree, target, tree, target)
-    _, first.unchanged = first.library()
-    made = [first]
-    for number in range(2, min(os.cpu_count() or 1, MOST_COPIES) + 1):
-        made.append(Copy(tree.with_name(f"tree-{number}"), target.with_name(f"{target.name}-{number}"), tree, target))
-        _, made[-1].unchanged = made[-1].library()
+def copies(trees):
+    """Those in these folders, ready for their first mutants."""
+    first = pathlib.Path(os.environ["CARGO_TARGET_DIR"])
+    made = []
+    for number, tree in enumerate(trees, 1):
+        target = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        if not target.exists() and made:
+            # The crates that it depends on need not be built again.
+            shutil.copytree(first, target, symlinks=True)
+        made.append(Copy(tree, target))
     return made
 
 
 def main():
-    root, tree = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
-    count, seed = int(sys.argv[3]), int(sys.argv[4])
-    mutants = pick(tool(root), tree, count, seed)
+    root, count, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    trees = [pathlib.Path(tree) for tree in sys.argv[4:]]
+    mutants = pick(tool(root), trees[0], count, seed)
     record = root / f"build/mutants/random-{seed}.jsonl"
     known = {}
     if record.exists():
@@ -203,11 +184,11 @@ def main():
             known[entry["key"]] = entry
     for mutant in mutants:
         # The file as it is, and the change: what was found is true for as long as both are the same.
-        text = (tree / mutant["file"]).read_text() + mutant["diff"]
+        text = (trees[0] / mutant["file"]).read_text() + mutant["diff"]
         mutant["key"] = hashlib.sha256(text.encode()).hexdigest()[:16]
 
     idle = queue.Queue()
-    for copy in copies(tree):
+    for copy in copies(trees):
         idle.put(copy)
     noting = threading.Lock()
 

@@ -24,7 +24,8 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// All files of the library but those of tests and fuzzers: the name below `src`, and the text in front of its own tests.
+/// All files of the library but those of tests and fuzzers: the name below `src`, and the text in front of its own
+/// tests.
 fn library() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
